@@ -1,0 +1,1 @@
+#include <guild/guild.hpp>

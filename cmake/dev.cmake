@@ -1,0 +1,12 @@
+# What the tests, examples and benchmarks are compiled with; guild::guild itself carries no flag.
+add_library(guild_dev INTERFACE)
+set(warnings
+    -Wall -Wextra -Wpedantic
+    -Wshadow        # a parameter that hides a member
+    -Wconversion)   # a count that loses bits
+target_compile_options(guild_dev INTERFACE
+    "$<$<COMPILE_LANGUAGE:CXX>:${warnings}>"
+    # GCC bug 105593: every AVX-512 intrinsic without a mask, so every product of Eigen.
+    "$<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-uninitialized;-Wno-maybe-uninitialized>"
+    # Not -Wpedantic: the code that nvcc generates is full of line directives in GNU style.
+    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>")

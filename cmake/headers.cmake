@@ -1,0 +1,79 @@
+# Every public header. What is not listed here is neither installed nor compiled alone by the tests.
+set(guild_headers
+    include/guild/backend/eigen.hpp
+    include/guild/backend/gemm.hpp
+    include/guild/backend/groups.hpp
+    include/guild/backend/reference.hpp
+    include/guild/backend/tile.hpp
+    include/guild/balance/adjoint.hpp
+    include/guild/balance/bias.hpp
+    include/guild/balance/load.hpp
+    include/guild/balance/losses.hpp
+    include/guild/balance/routing.hpp
+    include/guild/combine/residual.hpp
+    include/guild/combine/weighted_sum.hpp
+    include/guild/concepts.hpp
+    include/guild/config.hpp
+    include/guild/core/adjoints.hpp
+    include/guild/core/batch.hpp
+    include/guild/core/bf16.hpp
+    include/guild/core/buffer.hpp
+    include/guild/core/check.hpp
+    include/guild/core/error.hpp
+    include/guild/core/exp.hpp
+    include/guild/core/host_device.hpp
+    include/guild/core/packed_weights.hpp
+    include/guild/core/parts.hpp
+    include/guild/core/random.hpp
+    include/guild/core/reserve.hpp
+    include/guild/core/scalar.hpp
+    include/guild/core/stack.hpp
+    include/guild/core/steps.hpp
+    include/guild/core/tape.hpp
+    include/guild/core/view.hpp
+    include/guild/core/weights.hpp
+    include/guild/cost/layer.hpp
+    include/guild/cost/paper.hpp
+    include/guild/cost/transformer.hpp
+    include/guild/dispatch/choice.hpp
+    include/guild/dispatch/plan.hpp
+    include/guild/expert/activation.hpp
+    include/guild/expert/feed_forward.hpp
+    include/guild/expert/passive.hpp
+    include/guild/expert/shared.hpp
+    include/guild/gate/adjoint.hpp
+    include/guild/gate/gates.hpp
+    include/guild/gate/group_limit.hpp
+    include/guild/gate/inspect.hpp
+    include/guild/gate/lanes.hpp
+    include/guild/gate/map.hpp
+    include/guild/gate/pipeline.hpp
+    include/guild/gate/rank.hpp
+    include/guild/gate/row.hpp
+    include/guild/gate/run.hpp
+    include/guild/gate/select.hpp
+    include/guild/gate/token.hpp
+    include/guild/gate/warp.hpp
+    include/guild/gate/weigh.hpp
+    include/guild/guild.hpp
+    include/guild/io/dtype.hpp
+    include/guild/io/file.hpp
+    include/guild/io/header.hpp
+    include/guild/io/reader.hpp
+    include/guild/io/safetensors.hpp
+    include/guild/io/writer.hpp
+    include/guild/layer.hpp
+    include/guild/model.hpp
+    include/guild/parallel/serial.hpp
+    include/guild/parallel/thread_pool.hpp
+    include/guild/presets.hpp
+    include/guild/version.hpp)
+
+if(PROJECT_IS_TOP_LEVEL)
+    file(GLOB_RECURSE forgotten CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} include/*.hpp include/*.cuh)
+    list(REMOVE_ITEM forgotten ${guild_headers})
+    if(forgotten)
+        list(JOIN forgotten " " forgotten)
+        message(FATAL_ERROR "cmake/headers.cmake does not list ${forgotten}: add it there, or it will not be installed.")
+    endif()
+endif()

@@ -1,0 +1,90 @@
+#pragma once
+#include <guild/balance/routing.hpp>
+#include <guild/backend/groups.hpp>
+#include <guild/combine/residual.hpp>
+#include <guild/core/stack.hpp>
+#include <guild/gate/pipeline.hpp>
+
+#include <concepts>
+
+/// Every contract of the library, each with a minimal example. A policy is a structural aggregate: public numbers with
+/// defaults, no virtual functions; its kind is recognised by the member named here.
+///
+/// Policies of the model say what is computed and may change results. Formats, backends and executors say how, and may not,
+/// beyond rounding.
+namespace guild::inline v0 {
+
+/// Which experts, with which weight: a list of stages. `weighs_input = true`: the weight multiplies what the expert reads.
+///     struct my_gate { double scale = 2; constexpr auto stages() const { return pipeline{top_k{}, weigh{times{scale}}}; } };
+template <class P> concept gate_policy = requires(const P& p) { p.stages(); };
+
+/// One step for one token, in place on its row. Optional members, and what leaving them out means:
+///     backward(t, in, out, g)   derived from forward by dual numbers: exact, E times dearer, host only
+///     decide(crowd)             the stage does not look across tokens
+///     slots(E, K)               W = K
+///     extra(E)                  no extra logits      learned(E), state(E)   no numbers      fits(E, K)   any numbers fit
+///     needs_token_id = true     it reads no token ids
+///     scores = true             losses do not read the scores as it leaves them
+/// Written with the row's each, sum, max, at, best it runs as a plain loop and on a warp; inside `each` touch the own e alone.
+///     struct cool { double by = 2; void forward(const auto&, auto& r) const { r.each([&](int e) { r.score[e] = r.score[e] / by; }); } };
+template <class P> concept stage = requires(const P& p, const token<double>& t, row<double, extent<4, 4, 2>>& r) { p.forward(t, r); };
+
+/// What an expert does between its matrices. inputs = 2: a = act(gate, up); inputs = 1: a = act(up). Called with dual numbers too.
+///     struct bilinear { static constexpr int inputs = 2; auto operator()(auto g, auto u) const { return g * u; } };
+template <class P> concept activation_policy = requires {
+    { P::inputs } -> std::convertible_to<int>;
+    requires P::inputs == 1 || P::inputs == 2;
+};
+
+/// How the shared experts enter: y += factor(x . v) shared(x) with v [H] learned, or y += shared(x) if not `learned`.
+///     struct halved { static constexpr bool learned = false; auto factor(auto s) const { return decltype(s)(1); } };
+template <class P> concept shared_policy = requires(const P& p, double s) {
+    p.factor(s);
+    { P::learned } -> std::convertible_to<bool>;
+};
+
+/// How many experts without matrices follow the routed ones, by kind. guild::passive is the one.
+template <class P> concept passive_policy = requires(const P& p) {
+    p.zero;
+    p.identity;
+    p.constant;
+};
+
+/// A scalar function of the routing, added to the training loss, times its own `weight`. `backward(routing, gradient)` is optional.
+///     struct decay { double weight = 1; template <class S> S value(const routing<S>& r) const { ... } };
+template <class P> concept loss_policy = requires(const P& p, const routing<double>& r) {
+    p.weight;
+    { p.value(r) } -> std::same_as<double>;
+};
+
+/// Moves the gate's state after a batch, from its load [E] with sum `total`; state [E] +=.
+///     struct still { void update(const long* load, long total, auto* state, int E) const {} };
+template <class P> concept balancer_policy = requires(const P& p, const long* load, float* state) { p.update(load, 1L, state, 1); };
+
+template <class P> concept residual_policy = std::same_as<P, residual>;
+
+template <class P>
+concept policy =
+    gate_policy<P> || activation_policy<P> || shared_policy<P> || passive_policy<P> || loss_policy<P> || balancer_policy<P> || residual_policy<P>;
+
+/// What runs f on disjoint ranges that cover [0, n), and returns when all have ended. It may be called from several threads and
+/// from inside f; an exception of f reaches the caller.
+///     struct inline_executor { template <class F> void run(long n, F&& f) const { if (n > 0) f(0L, n); } };
+template <class X> concept executor = requires(const X& x) {
+    x.run(1L, [](long, long) {});
+};
+
+/// Three matrix products over groups of rows and a loop. Derive from backend::reference and override what is done better; the
+/// results must not differ beyond rounding. Optional members, all const:
+///     expert_up(act, groups, x, network, h, a)              gather, gate and up products, activation in one; h may be null
+///     expert_down(groups, a, network, plan, weight, y)      inference: down product, times weight [T, W], y +=, in plan.row order
+///     pack(view of a network, E, F, H)                      its own layout, for packed_weights
+template <class B>
+concept compute_backend = requires(const B& b, const groups<float>& g, view<const float> a, view<float> c, const stack<const float>& w) {
+    b.product(g, a, w, c);
+    b.input_gradient(g, a, w, c, into::overwrite);
+    b.weight_gradient(g, a, a, stack<float>{});
+    b.each(1L, [](long, long) {});
+};
+
+}  // namespace guild::inline v0

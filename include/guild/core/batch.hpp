@@ -1,0 +1,25 @@
+#pragma once
+#include <span>
+
+namespace guild::inline v0 {
+
+/// Random numbers given by the caller in place of generated ones: what stream `stream` draws, [T, count].
+struct given_draws {
+    int stream = 0;
+    int count = 0;
+    const double* value = nullptr;
+};
+
+/// Everything about a batch that is not x. All of it is optional; a list that is given has the length stated here.
+struct batch {
+    std::span<const int> token_id{};   ///< [T] ids in the vocabulary: routers that hash them
+    std::span<const bool> padding{};   ///< [T] true: the token is routed nowhere and counts in no loss
+    std::span<const int> sequence{};   ///< [B + 1] sequence b is tokens [sequence[b], sequence[b + 1])
+    long first = 0;                    ///< position of token 0; token t has position first + t ...
+    std::span<const long> position{};  ///< [T] ... or this one. Random draws depend on positions, not on rows
+    unsigned long long seed = 0;
+    bool training = false;                 ///< noise, sampling, exploration
+    std::span<const given_draws> draws{};  ///< given random numbers, at most one entry per stream
+};
+
+}  // namespace guild::inline v0

@@ -1,0 +1,31 @@
+#pragma once
+#include <guild/core/view.hpp>
+
+#include <cstddef>
+#include <vector>
+
+namespace guild::inline v0 {
+
+/// Memory for a matrix whose size changes from call to call: it grows and never shrinks, so asking for no more than before
+/// does not allocate. Growing does not keep the contents.
+template <class T> class buffer {
+public:
+    /// [rows, cols], contents unspecified.
+    view<T> shape(long rows, long cols) {
+        const auto size = static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols);
+        if (data_.size() < size) {
+            data_.clear();
+            data_.resize(size);
+        }
+        return {data_.data(), rows, cols};
+    }
+    T* data() { return data_.data(); }
+    const T* data() const { return data_.data(); }
+    T& operator[](long i) { return data_[static_cast<std::size_t>(i)]; }
+    const T& operator[](long i) const { return data_[static_cast<std::size_t>(i)]; }
+
+private:
+    std::vector<T> data_;
+};
+
+}  // namespace guild::inline v0

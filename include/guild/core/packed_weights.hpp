@@ -1,0 +1,63 @@
+#pragma once
+#include <guild/core/weights.hpp>
+
+namespace guild::inline v0 {
+
+/// In the place of a format: weights in the layout that a backend packed them into. A layer over them serves inference.
+template <class Format> struct packed {};
+template <class Format> struct format<packed<Format>> { using scalar = scalar_of<Format>; };
+
+/// What a layer borrows of packed weights; the members of weights_view, the networks as the backend wants them.
+template <class Network, class S> struct packed_view {
+    stack<const S> router{};
+    gate_data<S> gate{};
+    const Network& experts;
+    const Network& shared;
+    const S* shared_gate = nullptr;
+    const S* constant = nullptr;
+};
+
+/// Owns a backend's packed layout, and copies of everything that is not packed, so the source may go. Never changes.
+template <class Model, class Format, class Backend> class packed_weights {
+    using S = scalar_of<Format>;
+    using source = weights_view<Format>;
+
+public:
+    using network = decltype(std::declval<const Backend&>().pack(std::declval<const typename source::network&>(), 1L, 1L, 1L));
+
+    /// Packs; throws argument_error if the model's numbers break a rule. A hash table stays where it is.
+    explicit packed_weights(const source& w, const Model& m = {}, const Backend& b = {})
+        : model_(checked(m)),
+          table_(w.gate.table),
+          experts_(b.pack(w.experts, m.config.routed_experts, m.config.expert_hidden, m.config.hidden)),
+          shared_(b.pack(w.shared, m.config.shared_width() > 0, m.config.shared_width(), m.config.hidden)) {
+        rest_.resize(m);
+        const long H = m.config.hidden;
+        for (long p = 0; p * H < static_cast<long>(rest_.router.size()); ++p) std::copy_n(w.router.row(0, p), H, rest_.router.data() + p * H);
+        std::copy_n(w.gate.learned, rest_.learned.size(), rest_.learned.data());
+        std::copy_n(w.gate.state, rest_.state.size(), rest_.state.data());
+        std::copy_n(w.shared_gate, rest_.shared_gate.size(), rest_.shared_gate.data());
+        std::copy_n(w.constant, rest_.constant.size(), rest_.constant.data());
+    }
+    const Model& model() const { return model_; }
+    operator packed_view<network, S>() const {
+        return {{rest_.router.data(), 0, model_.config.hidden},
+                {rest_.learned.data(), rest_.state.data(), table_},
+                experts_,
+                shared_,
+                rest_.shared_gate.data(),
+                rest_.constant.data()};
+    }
+
+private:
+    static const Model& checked(const Model& m) {
+        m.check();
+        return m;
+    }
+    [[no_unique_address]] Model model_;
+    gate_weights<S> rest_;
+    const int* table_;
+    network experts_, shared_;
+};
+
+}  // namespace guild::inline v0

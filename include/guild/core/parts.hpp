@@ -1,0 +1,80 @@
+#pragma once
+#include <guild/core/packed_weights.hpp>
+#include <guild/core/tape.hpp>
+
+#include <type_traits>
+
+namespace guild::inline v0 {
+
+namespace detail {
+template <class Format, class Backend> struct lent { using type = weights_view<Format>; };
+template <class Format, class Backend> struct lent<packed<Format>, Backend> {
+    using network = decltype(std::declval<const Backend&>().pack(std::declval<const typename weights_view<Format>::network&>(), 1L, 1L, 1L));
+    using type = packed_view<network, scalar_of<Format>>;
+};
+}  // namespace detail
+
+/// What every step is given: what is computed, with which numbers, by whom.
+template <class Model, class Format, class Backend> struct parts {
+    using S = scalar_of<Format>;
+    using weights = typename detail::lent<Format, Backend>::type;
+
+    [[no_unique_address]] Model model;
+    weights w;
+    [[no_unique_address]] Backend backend;
+
+    static constexpr bool weighs_input = requires { requires std::remove_cvref_t<decltype(Model::gate)>::weighs_input; };
+    static constexpr bool model_has_losses = Model::has_losses;
+    static constexpr int inputs = std::remove_cvref_t<decltype(Model::activation)>::inputs;
+    static constexpr bool shared_learns = std::remove_cvref_t<decltype(Model::shared)>::learned;
+    using network = std::remove_cvref_t<decltype(std::declval<weights>().experts)>;
+    using activation = std::remove_cvref_t<decltype(Model::activation)>;
+
+    /// Whether the backend has the fused product for inference.
+    static constexpr bool fused_down =
+        requires(const Backend& b, const groups<S>& g, view<const S> a, const network& n, const plan& p, const S* weight, view<S> y) {
+        b.expert_down(g, a, n, p, weight, y);
+    };
+    static constexpr bool fused_up =
+        requires(const Backend& b, const activation& act, const groups<S>& g, view<const S> x, const network& n, view<S> h, view<S> a) {
+        b.expert_up(act, g, x, n, h, a);
+    };
+
+    int routed_experts() const { return model.config.routed_experts; }
+    long H() const { return model.config.hidden; }
+    long F() const { return model.config.expert_hidden; }
+    long G() const { return model.config.shared_width(); }
+    long E() const { return model.extent().experts; }
+    long P() const { return model.extent().experts + model.extent().extra; }
+    long W() const { return model.extent().slots; }
+
+    /// The rows of the experts that have matrices; how many these are of the R.
+    groups<S> routed(const workspace<S>& ws) const {
+        return {routed_experts(), ws.plan.offset.data(), ws.plan.token.data(), weighs_input ? ws.factor.data() : nullptr};
+    }
+    long own_rows(const workspace<S>& ws) const { return ws.plan.offset[routed_experts()]; }
+
+    /// The batch of a tape, as losses see it.
+    routing<S> routing_of(const tape<S>& tp) const {
+        const long T = tp.x.rows;
+        using stages = decltype(model.stages());
+        return {static_cast<int>(E()),
+                static_cast<int>(W()),
+                model.config.top_k,
+                {tp.logits.data(), T, P()},
+                {tp.scores.data(), T, E()},
+                {tp.gate.choice.weight.data(), T, W()},
+                tp.gate.choice.expert.data(),
+                tp.gate.template asked<stages>(),
+                &tp.side};
+    }
+};
+
+/// All T rows as one group.
+template <class S> struct one_group {
+    int offset[2];
+    explicit one_group(long T) : offset{0, static_cast<int>(T)} {}
+    operator groups<S>() const { return {1, offset}; }
+};
+
+}  // namespace guild::inline v0

@@ -1,0 +1,35 @@
+#pragma once
+#include <guild/core/bf16.hpp>
+#include <guild/core/scalar.hpp>
+
+namespace guild::inline v0 {
+
+constexpr float decode(float w) { return w; }
+constexpr double decode(double w) { return w; }
+template <class R> constexpr dual<R> decode(dual<R> w) { return w; }
+
+/// Matrices of one shape, one per expert, [E, out, in], that somebody else owns. Two strides reach every published layout:
+/// separate gate and up tensors, both fused as [E, 2F, H], or interleaved row by row.
+/// As a bias it is [E, out, 1]: numbers `row_stride` apart.
+template <class W> struct stack {
+    W* data = nullptr;
+    long expert_stride = 0, row_stride = 0;
+
+    constexpr W* row(long e, long r) const { return data + e * expert_stride + r * row_stride; }
+    constexpr auto operator()(long e, long r, long c) const { return decode(row(e, r)[c]); }
+    constexpr operator stack<const W>() const requires(!std::is_const_v<W>) { return {data, expert_stride, row_stride}; }
+};
+
+/// What goes with a weight format: the scalar of its activations, and how a matrix of it is stored and read. A format with
+/// scales brings a `stack` of its own, callable as w(e, row, column).
+template <class Format> struct format {
+    using scalar = Format;
+    using stack = guild::stack<const Format>;
+};
+template <> struct format<bf16> {
+    using scalar = float;
+    using stack = guild::stack<const bf16>;
+};
+template <class Format> using scalar_of = typename format<Format>::scalar;
+
+}  // namespace guild::inline v0

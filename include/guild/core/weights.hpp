@@ -1,0 +1,143 @@
+#pragma once
+#include <guild/core/random.hpp>
+#include <guild/expert/feed_forward.hpp>
+#include <guild/gate/run.hpp>
+#include <guild/model.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+#include <vector>
+
+namespace guild::inline v0 {
+
+/// Weights somebody else owns. Format: how a number of an expert's matrix is stored; router and biases are in its scalar.
+template <class Format, class S = scalar_of<std::remove_const_t<Format>>> struct weights_view {
+    using network = feed_forward<typename format<Format>::stack, stack<const S>>;
+    stack<const S> router{};         ///< [1, P, H], P = E + the gate's extra logits
+    gate_data<S> gate{};             ///< learned numbers, state and table of the stages
+    network experts{};               ///< gate, up [E, F, H], down [E, H, F]
+    network shared{};                ///< the shared experts side by side, width G: gate, up [1, G, H], down [1, H, G]
+    const S* shared_gate = nullptr;  ///< [H]
+    const S* constant = nullptr;     ///< [passive.constant, H]
+};
+
+/// Matrices and biases of a feed-forward network that own their memory, [E, F, H] as in feed_forward.
+template <class W, class S> struct network_weights {
+    std::vector<W> gate, up, down;
+    std::vector<S> gate_bias, up_bias, down_bias;
+
+    void resize(long E, long F, long H, int inputs, bool bias) {
+        const auto size = [](long n) { return static_cast<std::size_t>(n); };
+        gate.resize(inputs == 2 ? size(E * F * H) : 0);
+        up.resize(size(E * F * H));
+        down.resize(size(E * H * F));
+        gate_bias.resize(inputs == 2 && bias ? size(E * F) : 0);
+        up_bias.resize(bias ? size(E * F) : 0);
+        down_bias.resize(bias ? size(E * H) : 0);
+    }
+    feed_forward<stack<W>, stack<S>> lend(long F, long H) {
+        const auto biases = [](std::vector<S>& b, long n) { return b.empty() ? stack<S>{} : stack<S>{b.data(), n, 1}; };
+        return {{gate.data(), F * H, H}, {up.data(), F * H, H}, {down.data(), F * H, F},
+                biases(gate_bias, F),    biases(up_bias, F),    biases(down_bias, H)};
+    }
+    feed_forward<stack<const W>, stack<const S>> lend(long F, long H) const {
+        const auto w = const_cast<network_weights*>(this)->lend(F, H);
+        return {w.gate, w.up, w.down, w.gate_bias, w.up_bias, w.down_bias};
+    }
+};
+
+/// Everything a layer learns or keeps but the matrices of its experts.
+template <class S> struct gate_weights {
+    std::vector<S> router;         ///< [P, H]
+    std::vector<S> learned;        ///< of the gate's stages
+    std::vector<S> shared_gate;    ///< [H] where the shared policy learns
+    std::vector<S> constant;       ///< [passive.constant, H]
+    std::vector<real_t<S>> state;  ///< of the gate's stages: selection bias. No gradient
+    std::vector<int> table;        ///< [vocabulary, K] of a gate that hashes; filled by the caller
+
+    void resize(const auto& model) {
+        const auto n = model.extent();
+        const auto size = [](long k) { return static_cast<std::size_t>(k); };
+        router.resize(size(long(n.experts + n.extra) * model.config.hidden));
+        learned.resize(size(model.stages().learned(n.experts)));
+        shared_gate.resize(model.shared.learned ? size(model.config.hidden) : 0);
+        constant.resize(size(long(model.passive.constant) * model.config.hidden));
+        state.resize(size(model.stages().state(n.experts)));
+    }
+};
+
+/// Weights that own their memory, zero at first; gradients are the same type. Throws argument_error if the model's numbers break
+/// a rule.
+template <class Model, class Format = float> struct weights : gate_weights<scalar_of<Format>> {
+    using scalar = scalar_of<Format>;
+
+    [[no_unique_address]] Model model;
+    network_weights<Format, scalar> experts, shared;
+
+    explicit weights(const Model& m = {}) : model(m) {
+        m.check();
+        const guild::config& c = m.config;
+        this->resize(m);
+        experts.resize(c.routed_experts, c.expert_hidden, c.hidden, m.activation.inputs, c.expert_bias);
+        shared.resize(c.shared_width() > 0, c.shared_width(), c.hidden, m.activation.inputs, c.shared_bias);
+    }
+
+    operator weights_view<Format>() const {
+        const guild::config& c = model.config;
+        return {.router = {this->router.data(), 0, c.hidden},
+                .gate = {this->learned.data(), this->state.data(), this->table.data()},
+                .experts = experts.lend(c.expert_hidden, c.hidden),
+                .shared = shared.lend(c.shared_width(), c.hidden),
+                .shared_gate = this->shared_gate.data(),
+                .constant = this->constant.data()};
+    }
+};
+
+/// f(name, tensor of w, ...) for everything that has a gradient, in a fixed order, in step over several sets of the same model:
+/// for optimisers, files and tests. A tensor is a std::vector, empty where the model has none.
+template <class F, class... W> void each_tensor(F f, W&... w) {
+    f("router", w.router...);
+    f("learned", w.learned...);
+    f("shared_gate", w.shared_gate...);
+    f("constant", w.constant...);
+    f("experts.gate", w.experts.gate...);
+    f("experts.up", w.experts.up...);
+    f("experts.down", w.experts.down...);
+    f("experts.gate_bias", w.experts.gate_bias...);
+    f("experts.up_bias", w.experts.up_bias...);
+    f("experts.down_bias", w.experts.down_bias...);
+    f("shared.gate", w.shared.gate...);
+    f("shared.up", w.shared.up...);
+    f("shared.down", w.shared.down...);
+    f("shared.gate_bias", w.shared.gate_bias...);
+    f("shared.up_bias", w.shared.up_bias...);
+    f("shared.down_bias", w.shared.down_bias...);
+}
+
+/// All tensors = 0: gradients before a step.
+template <class Model, class Format> void zero(weights<Model, Format>& w) {
+    each_tensor([](const char*, auto& t) { std::fill(t.begin(), t.end(), typename std::remove_cvref_t<decltype(t)>::value_type{}); }, w);
+}
+
+/// Normal numbers of variance 1 / H in every tensor, 1 / F in down, biases and state too, so that nothing is zero by accident.
+/// The same numbers for the same seed, whatever the format, but for its rounding.
+template <class Model, class Format = float> weights<Model, Format> random_weights(unsigned long long seed, const Model& m = {}) {
+    weights<Model, Format> w(m);
+    int stream = 0;
+    const auto fill = [&](auto& t, long fan_in) {
+        using T = typename std::remove_cvref_t<decltype(t)>::value_type;
+        const double scale = 1 / std::sqrt(static_cast<double>(fan_in));
+        for (std::size_t i = 0; i < t.size(); ++i) t[i] = T(static_cast<real_t<scalar_of<T>>>(scale * normal(seed, stream, 0, static_cast<long>(i))));
+        ++stream;
+    };
+    each_tensor(
+        [&](std::string_view name, auto& t) {
+            fill(t, name == "experts.down" ? m.config.expert_hidden : name == "shared.down" ? m.config.shared_width() : m.config.hidden);
+        },
+        w);
+    fill(w.state, m.config.hidden);
+    return w;
+}
+
+}  // namespace guild::inline v0

@@ -1,0 +1,127 @@
+#pragma once
+#include <guild/gate/adjoint.hpp>
+
+#include <utility>
+
+/// A gate is a list of stages. This file runs them over one token, forward and backward, and knows none of them.
+namespace guild::inline v0 {
+
+namespace detail {
+template <int I, class Stage> struct numbered { [[no_unique_address]] Stage stage; };
+template <class Indices, class... Stages> struct stage_list;
+template <int... I, class... Stages> struct stage_list<std::integer_sequence<int, I...>, Stages...> : numbered<I, Stages>... {
+    constexpr explicit stage_list(Stages... s) : numbered<I, Stages>{s}... {}
+};
+template <class Stage> concept looks_across = requires(const Stage& s, const crowd<double>& c) { s.decide(c); };
+template <class Stage> concept reads_token_id = requires { requires Stage::needs_token_id; };
+template <class Stage> concept scores = requires { requires Stage::scores; };
+}  // namespace detail
+
+template <class... Stages> struct pipeline : detail::stage_list<std::make_integer_sequence<int, static_cast<int>(sizeof...(Stages))>, Stages...> {
+    using detail::stage_list<std::make_integer_sequence<int, static_cast<int>(sizeof...(Stages))>, Stages...>::stage_list;
+    static constexpr int size = static_cast<int>(sizeof...(Stages));
+
+    /// The index of the stage that acts across tokens, or `size`; and how many of them there are (one at most is allowed).
+    static constexpr int across = [] {
+        constexpr bool is[] = {detail::looks_across<Stages>..., true};
+        int i = 0;
+        while (!is[i]) ++i;
+        return i;
+    }();
+    static constexpr int across_count = (static_cast<int>(detail::looks_across<Stages>) + ... + 0);
+    /// Stages [0, scored) make the scores that losses read: everything up to the last `score` stage.
+    static constexpr int scored = [] {
+        constexpr bool is[] = {detail::scores<Stages>..., false};
+        int last = 0;
+        for (int i = 0; i < size; ++i)
+            if (is[i]) last = i + 1;
+        return last;
+    }();
+    static constexpr bool needs_token_id = (detail::reads_token_id<Stages> || ...);
+
+    template <int I> GUILD_HOST_DEVICE constexpr const auto& get() const { return at<I>(*this); }
+    /// f(stage) for each stage in order.
+    template <int I = 0, class F> constexpr void each(F f) const {
+        if constexpr (I < size) {
+            f(get<I>());
+            each<I + 1>(f);
+        }
+    }
+
+    // What the stages ask for, each by a member function that it may leave out.
+
+    /// W for E experts and top_k K.
+    constexpr int slots(int E, int K) const {
+        each([&](const auto& s) {
+            if constexpr (requires { s.slots(E, K); }) K = s.slots(E, K);
+        });
+        return K;
+    }
+    /// X
+    constexpr int extra(int E) const {
+        int n = 0;
+        each([&](const auto& s) {
+            if constexpr (requires { s.extra(E); }) n += s.extra(E);
+        });
+        return n;
+    }
+    /// Whether every stage accepts E experts of which K are chosen.
+    constexpr bool fits(int E, int K) const {
+        bool all = true;
+        each([&](const auto& s) {
+            if constexpr (requires { s.fits(E, K); }) all = all && s.fits(E, K);
+        });
+        return all;
+    }
+    /// Learned numbers of the stages in [I, End).
+    template <int I = 0, int End = size> GUILD_HOST_DEVICE constexpr int learned(int E) const {
+        if constexpr (I >= End) return 0;
+        else if constexpr (requires { get<I>().learned(E); }) return get<I>().learned(E) + learned<I + 1, End>(E);
+        else return learned<I + 1, End>(E);
+    }
+    /// Numbers of state of the stages in [I, End).
+    template <int I = 0, int End = size> GUILD_HOST_DEVICE constexpr int state(int E) const {
+        if constexpr (I >= End) return 0;
+        else if constexpr (requires { get<I>().state(E); }) return get<I>().state(E) + state<I + 1, End>(E);
+        else return state<I + 1, End>(E);
+    }
+
+    /// Stages [I, End) in order, in place on r.
+    template <int I = 0, int End = size, class S, class Row> GUILD_HOST_DEVICE void forward(const token<S>& t, Row& r) const {
+        if constexpr (I < End) {
+            get<I>().forward(own<I>(t, r.n.experts), r);
+            forward<I + 1, End>(t, r);
+        }
+    }
+    /// Recomputes the row stage by stage, one stack frame each, and walks back as the frames return: g holds the gradient by
+    /// the outputs (g.weight) on entry, and by the logits (g.score, g.extra) on return. `d_score` [E], if not null, is the
+    /// gradient by the scores after stage `scored`, and is added on the way.
+    template <int I = 0, class S, class Row>
+    GUILD_HOST_DEVICE void backward(const token<S>& t, const Row& in, row_gradient<Row>& g, const S* d_score = nullptr) const {
+        if constexpr (I < size) {
+            const token<S> mine = own<I>(t, in.n.experts);
+            Row out = in;
+            get<I>().forward(mine, out);
+            backward<I + 1>(t, out, g, d_score);
+            S* const all = g.learned;
+            if (all) g.learned = all + learned<0, I>(in.n.experts);
+            adjoint(get<I>(), mine, in, out, g);
+            g.learned = all;
+        }
+        if constexpr (I == scored) {
+            if (d_score) in.each([&](int e) { g.score[e] += d_score[e]; });
+        }
+    }
+
+private:
+    template <int I, class Stage> GUILD_HOST_DEVICE static constexpr const Stage& at(const detail::numbered<I, Stage>& n) { return n.stage; }
+    /// The token with its pointers moved to what belongs to stage I.
+    template <int I, class S> GUILD_HOST_DEVICE constexpr token<S> own(token<S> t, int E) const {
+        if (t.learned) t.learned += learned<0, I>(E);
+        if (t.state) t.state += state<0, I>(E);
+        return t;
+    }
+};
+template <class... Stages> pipeline(Stages...) -> pipeline<Stages...>;
+
+}  // namespace guild::inline v0

@@ -1,0 +1,33 @@
+#pragma once
+#include <guild/core/scalar.hpp>
+
+#include <limits>
+
+namespace guild::inline v0 {
+
+constexpr int no_expert = -1;  ///< a hole: the slot is empty
+
+template <class R> inline constexpr R infinity = std::numeric_limits<R>::infinity();
+
+/// The key a selection compares: NaN counts as -infinity.
+template <class R> GUILD_HOST_DEVICE constexpr R ranking_key(R key) { return key == key ? key : -std::numeric_limits<R>::infinity(); }
+
+/// A place in the one order that all selections use: larger key first, then lower index. It is total, so the K best of any
+/// bit patterns are K distinct indices.
+template <class R> struct rank {
+    R key;
+    int index;
+    GUILD_HOST_DEVICE static constexpr rank of(R key, int index) { return {ranking_key(key), index}; }
+    GUILD_HOST_DEVICE static constexpr rank worst() { return {-std::numeric_limits<R>::infinity(), 1 << 30}; }
+    friend GUILD_HOST_DEVICE constexpr bool operator<(const rank& a, const rank& b) { return a.key > b.key || (a.key == b.key && a.index < b.index); }
+};
+
+/// list[0, have) stays the best `count` >= 1 seen so far, best first.
+template <class R> GUILD_HOST_DEVICE constexpr void insert(rank<R>* list, int& have, int count, rank<R> r) {
+    if (have == count && !(r < list[count - 1])) return;
+    int i = have < count ? have++ : count - 1;
+    for (; i > 0 && r < list[i - 1]; --i) list[i] = list[i - 1];
+    list[i] = r;
+}
+
+}  // namespace guild::inline v0

@@ -1,0 +1,111 @@
+#pragma once
+#include <guild/gate/lanes.hpp>
+#include <guild/gate/rank.hpp>
+
+#include <type_traits>
+
+/// One token on its way through a gate, and the handful of operations a stage is written in. The same stage runs as a plain
+/// loop over the experts (one_lane) and as a warp that shares them (warp_lanes), in float, double or dual.
+namespace guild::inline v0 {
+
+/// Sizes known to the compiler: experts E, extra logits X, slots W (K, or E where a token may choose any number).
+template <int E, int X, int W> struct extent {
+    static constexpr int experts = E, extra = X, slots = W, max_experts = E, max_extra = X, max_slots = W;
+};
+/// The same sizes read at run time, each at most Max.
+template <int Max> struct any_extent {
+    static constexpr int max_experts = Max, max_extra = Max, max_slots = Max;
+    int experts = 0, extra = 0, slots = 0;
+};
+
+template <class S, class Extent, class Lanes = one_lane> struct row {
+    using scalar = S;
+    using real = real_t<S>;
+    Extent n{};  ///< sizes
+    Lanes lanes{};
+    field<S, Extent::max_experts, Lanes::count> score;    ///< [E] logits at first; then what the stages make of them
+    field<S, Extent::max_extra, Lanes::count> extra;      ///< [X] further logits that a stage asked for
+    field<real, Extent::max_experts, Lanes::count> bias;  ///< [E] added for ranking only, never part of a weight
+    int expert[Extent::max_slots];                        ///< [W] chosen expert or no_expert
+    S weight[Extent::max_slots];                          ///< [W]
+
+    /// f(e) for each expert, shared out over the lanes. Inside f touch the own e alone: a loop over e has no order.
+    template <class F> GUILD_HOST_DEVICE void each(F f) const {
+        if constexpr (Lanes::count == 1) {
+            for (int e = 0; e < n.experts; ++e) f(e);
+        } else {
+            const unsigned parts = static_cast<unsigned>(n.experts + Lanes::count - 1) / Lanes::count;
+            GUILD_UNROLL
+            for (unsigned i = 0; i < parts; ++i)  // i Lanes | lane: the compiler sees that the part of e is i
+                if (const int e = static_cast<int>(i * Lanes::count | static_cast<unsigned>(lanes.index())); e < n.experts) f(e);
+        }
+    }
+    /// sum_e f(e), on every lane. In 16 interleaved partial sums on one lane, so that it is vector code in a fixed order.
+    template <class F> GUILD_HOST_DEVICE S sum(F f) const {
+        if constexpr (Lanes::count == 1 && std::is_floating_point_v<S>) {
+            constexpr int width = 16;
+            S part[width] = {};
+            int e = 0;
+            for (; e + width <= n.experts; e += width)
+                for (int i = 0; i < width; ++i) part[i] += f(e + i);
+            for (int i = 0; e + i < n.experts; ++i) part[i] += f(e + i);
+            for (int half = width / 2; half > 0; half /= 2)
+                for (int i = 0; i < half; ++i) part[i] += part[i + half];
+            return part[0];
+        } else {
+            S s(0);
+            each([&](int e) { s += f(e); });
+            return lanes.reduce(s, [](S a, S b) { return a + b; });
+        }
+    }
+    /// max_e f(e) without NaN, on every lane; -infinity if there is nothing else.
+    template <class F> GUILD_HOST_DEVICE real max(F f) const {
+        real m = -infinity_of();
+        each([&](int e) {
+            const real v = f(e);
+            m = v > m ? v : m;
+        });
+        return lanes.reduce(m, [](real a, real b) { return a > b ? a : b; });
+    }
+    /// A score that all lanes ask for by the same index, and an addition to one.
+    GUILD_HOST_DEVICE S at(int e) const { return lanes.from(score.pick(e), e % Lanes::count); }
+    GUILD_HOST_DEVICE S extra_at(int i) const { return lanes.from(extra.pick(i), i % Lanes::count); }
+    GUILD_HOST_DEVICE void add(int e, S s) {
+        if constexpr (Lanes::count == 1) score[e] += s;
+        else
+            each([&](int own) {
+                if (own == e) score[own] += s;
+            });
+    }
+    GUILD_HOST_DEVICE void add_extra(int i, S s) {
+        if (i % Lanes::count == lanes.index()) extra[i] += s;
+    }
+
+    /// The `count` best of experts [begin, end) by score + bias, best first: distinct and in range for any bit patterns.
+    /// One lane inserts while it scans; a warp takes `count` maxima.
+    GUILD_HOST_DEVICE void best(int count, rank<real>* out, int begin, int end) const {
+        const auto ranked = [&](int e) { return rank<real>::of(value(score[e]) + bias[e], e); };
+        if constexpr (Lanes::count == 1) {
+            int have = 0;
+            for (int e = begin; e < end; ++e) insert(out, have, count, ranked(e));
+        } else {
+            rank<real> last{infinity_of(), -1};
+            for (int k = 0; k < count; ++k) {
+                auto top = rank<real>::worst();
+                each([&](int e) {
+                    const auto r = ranked(e);
+                    if (e >= begin && e < end && last < r && r < top) top = r;
+                });
+                out[k] = last = lanes.reduce(top, [](rank<real> a, rank<real> b) { return b < a ? b : a; });
+            }
+        }
+    }
+
+private:
+    GUILD_HOST_DEVICE static constexpr real infinity_of() { return std::numeric_limits<real>::infinity(); }
+};
+
+/// The adjoint of a row, and where a stage adds the gradient of its learned numbers.
+template <class Row> struct row_gradient : Row { typename Row::scalar* learned = nullptr; };
+
+}  // namespace guild::inline v0

@@ -1,0 +1,155 @@
+#pragma once
+#include <guild/core/error.hpp>
+#include <guild/dispatch/choice.hpp>
+#include <guild/gate/pipeline.hpp>
+
+/// Step 1 of 4, gate: logits [T, P] -> choice [T, W], one pass over the tokens, two where a stage looks across them.
+/// Backward needs the logits and what was decided across tokens; everything between is recomputed.
+namespace guild::inline v0 {
+
+/// What the stages read beside the scores; see token.
+template <class S> struct gate_data {
+    const S* learned = nullptr;
+    const real_t<S>* state = nullptr;
+    const int* table = nullptr;
+};
+
+/// What a gate leaves behind.
+template <class S> struct gate_result {
+    guild::choice<S> choice;
+    buffer<int> wanted, decided;  ///< [T, W] before and after `decide`; unused without such a stage
+    buffer<S> score;              ///< [T, E] what `decide` saw
+
+    /// [T, W] what the tokens asked for, before anything was dropped.
+    template <class Pipeline> const int* asked() const { return Pipeline::across < Pipeline::size ? wanted.data() : choice.expert.data(); }
+};
+
+namespace gate {
+
+/// Tokens whose gradients of learned numbers are summed together; the partial sums are then added in order.
+constexpr long learned_chunk = 64;
+
+template <class S> token<S> token_at(long t, const batch& side, const gate_data<S>& d, const int* decided) {
+    return {.index = t,
+            .position = side.position.empty() ? side.first + t : side.position[static_cast<std::size_t>(t)],
+            .id = side.token_id.empty() ? -1 : side.token_id[static_cast<std::size_t>(t)],
+            .training = side.training,
+            .seed = side.seed,
+            .draws = side.draws.data(),
+            .draw_streams = static_cast<int>(side.draws.size()),
+            .learned = d.learned,
+            .state = d.state,
+            .table = d.table,
+            .decided = decided};
+}
+inline bool padded(const batch& side, long t) { return !side.padding.empty() && side.padding[static_cast<std::size_t>(t)]; }
+
+/// A row before its first stage; logit [P].
+template <class Row, class S> Row load(const auto& extent, const S* logit) {
+    Row r;
+    r.n = extent;
+    for (int e = 0; e < r.n.experts; ++e) r.score[e] = logit[e];
+    for (int e = 0; e < r.n.experts; ++e) r.bias[e] = 0;
+    for (int i = 0; i < r.n.extra; ++i) r.extra[i] = logit[r.n.experts + i];
+    for (int k = 0; k < r.n.slots; ++k) r.expert[k] = no_expert;
+    for (int k = 0; k < r.n.slots; ++k) r.weight[k] = S(0);
+    return r;
+}
+
+namespace detail {
+template <class Row, class S> void store(const Row& r, bool skip, long t, choice<S>& c) {
+    for (int k = 0; k < c.slots; ++k) {
+        c.expert[t * c.slots + k] = skip ? no_expert : r.expert[k];
+        c.weight[t * c.slots + k] = skip || r.expert[k] == no_expert ? S(0) : r.weight[k];
+    }
+}
+}  // namespace detail
+
+/// logit [T, P] -> result.choice =. O(T (E + W)) beside the stages.
+template <class B, class Model, class S>
+void forward(const B& b, const Model& m, const gate_data<S>& data, const batch& side, view<const S> logit, gate_result<S>& result) {
+    const auto stages = m.stages();
+    const auto extent = m.extent();
+    using row = guild::row<S, std::remove_const_t<decltype(extent)>>;
+    constexpr int across = decltype(stages)::across, size = decltype(stages)::size;
+    const long T = logit.rows, E = extent.experts, W = extent.slots;
+    choice<S>& c = result.choice;
+    c.resize(T, extent.slots);
+
+    if constexpr (across < size) {
+        result.score.shape(T, E);
+        result.wanted.shape(T, W);
+        result.decided.shape(T, W);
+        b.each(T, [&](long begin, long end) {
+            for (long t = begin; t < end; ++t) {
+                row r = load<row>(extent, logit.row(t));
+                stages.template forward<0, across>(token_at(t, side, data, nullptr), r);
+                detail::store(r, padded(side, t), t, c);
+                for (int e = 0; e < r.n.experts; ++e) result.score[t * E + e] = r.score[e];
+                for (long i = t * W; i < (t + 1) * W; ++i) result.decided[i] = result.wanted[i] = c.expert[i];
+            }
+        });
+        stages.template get<across>().decide(
+            crowd<S>{T, static_cast<int>(E), static_cast<int>(W), result.score.data(), c.weight.data(), result.decided.data(), &side});
+    }
+    b.each(T, [&](long begin, long end) {
+        for (long t = begin; t < end; ++t) {
+            row r = load<row>(extent, logit.row(t));
+            stages.forward(token_at(t, side, data, across < size ? &result.decided[t * W] : nullptr), r);
+            detail::store(r, padded(side, t), t, c);
+        }
+    });
+}
+
+/// Score [T, E] = as the balance losses read it: after the last `score` stage.
+template <class B, class Model, class S>
+void scores(const B& b, const Model& m, const gate_data<S>& data, const batch& side, view<const S> logit, view<S> score) {
+    const auto stages = m.stages();
+    const auto extent = m.extent();
+    using row = guild::row<S, std::remove_const_t<decltype(extent)>>;
+    b.each(logit.rows, [&](long begin, long end) {
+        for (long t = begin; t < end; ++t) {
+            row r = load<row>(extent, logit.row(t));
+            stages.template forward<0, decltype(stages)::scored>(token_at(t, side, data, nullptr), r);
+            for (int e = 0; e < r.n.experts; ++e) score(t, e) = r.score[e];
+        }
+    });
+}
+
+/// d_weight [T, W], d_score [T, E] or null -> d_logit [T, P] +=, d_learned [L] += in an order that depends on T alone.
+/// `partial` is scratch for L numbers per 64 tokens.
+template <class B, class Model, class S>
+void backward(const B& b, const Model& m, const gate_data<S>& data, const batch& side, view<const S> logit, const gate_result<S>& result,
+              view<const S> d_weight, const S* d_score, view<S> d_logit, S* d_learned, buffer<S>& partial) {
+    const auto stages = m.stages();
+    const auto extent = m.extent();
+    using row = guild::row<S, std::remove_const_t<decltype(extent)>>;
+    constexpr int across = decltype(stages)::across, size = decltype(stages)::size;
+    const long T = logit.rows, L = stages.learned(extent.experts), W = extent.slots, chunks = (T + learned_chunk - 1) / learned_chunk;
+    const view<S> sums = partial.shape(chunks, L);
+
+    b.each(chunks, [&](long first, long last) {
+        for (long chunk = first; chunk < last; ++chunk) {
+            for (long l = 0; l < L; ++l) sums(chunk, l) = S(0);
+            for (long t = chunk * learned_chunk; t < T && t < (chunk + 1) * learned_chunk; ++t) {
+                if (padded(side, t)) continue;
+                row_gradient<row> g;
+                static_cast<row&>(g) = load<row>(extent, d_logit.row(t));
+                for (int e = 0; e < g.n.experts; ++e) g.score[e] = S(0);
+                for (int i = 0; i < g.n.extra; ++i) g.extra[i] = S(0);
+                for (int k = 0; k < g.n.slots; ++k) g.weight[k] = d_weight(t, k);
+                g.learned = L > 0 ? sums.row(chunk) : nullptr;
+                const row r = load<row>(extent, logit.row(t));
+                stages.backward(token_at(t, side, data, across < size ? &result.decided[t * W] : nullptr), r, g,
+                                d_score ? d_score + t * g.n.experts : nullptr);
+                for (int e = 0; e < g.n.experts; ++e) d_logit(t, e) += g.score[e];
+                for (int i = 0; i < g.n.extra; ++i) d_logit(t, g.n.experts + i) += g.extra[i];
+            }
+        }
+    });
+    for (long chunk = 0; chunk < chunks; ++chunk)
+        for (long l = 0; l < L; ++l) d_learned[l] += sums(chunk, l);
+}
+
+}  // namespace gate
+}  // namespace guild::inline v0

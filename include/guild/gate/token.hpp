@@ -1,0 +1,52 @@
+#pragma once
+#include <guild/core/batch.hpp>
+#include <guild/core/random.hpp>
+#include <guild/core/scalar.hpp>
+
+namespace guild::inline v0 {
+
+/// One token, as one stage sees it: read only.
+template <class S> struct token {
+    using real = real_t<S>;
+    long index = 0;     ///< row in this batch
+    long position = 0;  ///< what its random draws depend on
+    int id = -1;        ///< in the vocabulary, where the batch gives ids
+    bool training = false;
+    unsigned long long seed = 0;
+    const given_draws* draws = nullptr;  ///< [draw_streams]
+    int draw_streams = 0;
+    const S* learned = nullptr;    ///< [stage.learned(E)] the stage's own parameters; their gradient: g.learned
+    const real* state = nullptr;   ///< [stage.state(E)] kept by a balancer; no gradient
+    const int* table = nullptr;    ///< [vocabulary, K] experts by token id: hash routing
+    const int* decided = nullptr;  ///< [W] what the stage's own `decide` settled across tokens
+
+    /// Random number i of this token in [0, 1); `stream` names who asks.
+    GUILD_HOST_DEVICE real uniform(int stream, int i) const {
+        if (const auto* g = given(stream)) return static_cast<real>(g->value[index * g->count + i]);
+        return static_cast<real>(guild::uniform(seed, stream, position, i));
+    }
+    /// The same, standard normal.
+    GUILD_HOST_DEVICE real normal(int stream, int i) const {
+        if (const auto* g = given(stream)) return static_cast<real>(g->value[index * g->count + i]);
+        return static_cast<real>(guild::normal(seed, stream, position, i));
+    }
+
+private:
+    GUILD_HOST_DEVICE const given_draws* given(int stream) const {
+        for (int s = 0; s < draw_streams; ++s)
+            if (draws[s].stream == stream) return draws + s;
+        return nullptr;
+    }
+};
+
+/// What a stage that acts across tokens sees, after the stages before it ran on every token.
+template <class S> struct crowd {
+    long tokens;
+    int experts, slots;
+    const S* score;   ///< [T, E]
+    const S* weight;  ///< [T, W]
+    int* expert;      ///< [T, W] to be revised in place; no_expert throughout for padded tokens
+    const batch* side;
+};
+
+}  // namespace guild::inline v0

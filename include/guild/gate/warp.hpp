@@ -1,0 +1,55 @@
+#pragma once
+#include <guild/gate/pipeline.hpp>
+
+/// The gate of one token on one warp: the body of the CUDA kernels. The stages are those of the CPU.
+namespace guild::inline v0::gate {
+
+namespace detail {
+template <class Row, class Thread, class Extent> GUILD_HOST_DEVICE Row load_warp(const Thread& thread, Extent n, const float* logit) {
+    Row r;
+    r.n = n;
+    r.lanes.thread = &thread;
+    r.each([&](int e) {
+        r.score[e] = logit[e];
+        r.bias[e] = 0;
+    });
+    for (int i = static_cast<int>(thread.lane()); i < n.extra; i += 32) r.extra[i] = logit[n.experts + i];
+    for (int k = 0; k < n.slots; ++k) {
+        r.expert[k] = no_expert;
+        r.weight[k] = 0;
+    }
+    return r;
+}
+}  // namespace detail
+
+/// logit [P] -> expert [W], weight [W] of token t.
+template <class Thread, class Pipeline, class Extent>
+GUILD_HOST_DEVICE void forward_warp(const Thread& thread, const Pipeline& stages, Extent n, const token<float>& t, const float* logit, int* expert,
+                                    float* weight) {
+    auto r = detail::load_warp<row<float, Extent, warp_lanes<Thread>>>(thread, n, logit);
+    stages.forward(t, r);
+    if (thread.lane() == 0)
+        for (int k = 0; k < n.slots; ++k) {
+            expert[k] = r.expert[k];
+            weight[k] = r.weight[k];
+        }
+}
+
+/// d_weight [W] -> d_logit [P] =; recomputes the row from its logits.
+template <class Thread, class Pipeline, class Extent>
+GUILD_HOST_DEVICE void backward_warp(const Thread& thread, const Pipeline& stages, Extent n, const token<float>& t, const float* logit,
+                                     const float* d_weight, float* d_logit, float* d_learned) {
+    using Row = row<float, Extent, warp_lanes<Thread>>;
+    const Row r = detail::load_warp<Row>(thread, n, logit);
+    row_gradient<Row> g;
+    static_cast<Row&>(g) = r;
+    g.learned = d_learned;
+    g.each([&](int e) { g.score[e] = 0; });
+    for (int i = static_cast<int>(thread.lane()); i < n.extra; i += 32) g.extra[i] = 0;
+    for (int k = 0; k < n.slots; ++k) g.weight[k] = d_weight[k];
+    stages.backward(t, r, g);
+    g.each([&](int e) { d_logit[e] = g.score[e]; });
+    for (int i = static_cast<int>(thread.lane()); i < n.extra; i += 32) d_logit[n.experts + i] = g.extra[i];
+}
+
+}  // namespace guild::inline v0::gate

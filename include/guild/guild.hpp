@@ -1,0 +1,8 @@
+#pragma once
+
+/// Mixture-of-Experts layers of the DeepSeekMoE family: everything that needs Eigen alone. Read layer.hpp first, concepts.hpp second.
+#include <guild/balance/losses.hpp>
+#include <guild/layer.hpp>
+#include <guild/parallel/thread_pool.hpp>
+#include <guild/presets.hpp>
+#include <guild/version.hpp>

@@ -1,0 +1,135 @@
+#pragma once
+#include <guild/backend/eigen.hpp>
+#include <guild/balance/load.hpp>
+#include <guild/core/adjoints.hpp>
+#include <guild/core/check.hpp>
+#include <guild/core/reserve.hpp>
+#include <guild/core/steps.hpp>
+#include <guild/gate/inspect.hpp>
+
+namespace guild::inline v0 {
+
+/// A mixture that runs. `Model`: what is computed. `Format`: how the experts' weights are stored. `Backend`: who computes, on which
+/// threads. It never changes after construction: any number of threads may call a const layer, each with its own workspace.
+///
+/// Activations and dx are overwritten, gradients of parameters accumulate. Preconditions are checked in every build, once per call,
+/// before anything is written; what breaks one is a shape_error or argument_error.
+template <moe_model Model, class Format = float, class Backend = backend::eigen<>> class layer {
+    using parts = guild::parts<Model, Format, Backend>;
+
+public:
+    using scalar = scalar_of<Format>;  ///< S, of activations, router and gradients
+    using S = scalar;
+    using gradients = guild::weights<Model, S>;
+
+    /// Borrows the weights: they must outlive the layer and may change between calls (an optimiser, a mapped file).
+    explicit layer(const weights_view<Format>& w, const Model& m = {}, const Backend& b = {}) : p_{m, w, b} { check::weights(m, w); }
+    explicit layer(const guild::weights<Model, Format>& w, const Backend& b = {}) : layer(w, w.model, b) {}
+    explicit layer(guild::weights<Model, Format>&&, const Backend& = {}) = delete;  // would dangle
+    /// Packed weights serve inference: `Format` is packed<...>.
+    template <class Source> explicit layer(const packed_weights<Model, Source, Backend>& w, const Backend& b = {}) : p_{w.model(), w, b} {}
+    template <class Source> explicit layer(packed_weights<Model, Source, Backend>&&, const Backend& = {}) = delete;
+
+    const Model& model() const { return p_.model; }
+
+    /// Inference. x [T, H] -> y [T, H] =.
+    void forward(view<const S> x, view<S> y, workspace<S>& ws, const batch& side = {}) const { run(x, y, ws, side); }
+    /// Training: the same, and the tape keeps what backward needs. x must stay alive until then.
+    void forward(view<const S> x, view<S> y, tape<S>& tp, const batch& side = {}) const {
+        tp.recorded = false;
+        run(x, y, tp, side);
+        tp.x = x;
+        tp.side = side;
+        tp.recorded = true;
+    }
+    /// The losses of the model on what the tape holds, each times its weight.
+    S loss(const tape<S>& tp) const {
+        S sum(0);
+        require_recorded(tp);
+        p_.model.each_loss([&](const auto& one) { sum += one.value(p_.routing_of(tp)); });
+        return sum;
+    }
+    /// dy [T, H] -> dx [T, H] =, grad +=; the gradients of the model's losses included.
+    void backward(view<const S> dy, view<S> dx, gradients& grad, tape<S>& tp) const {
+        require_recorded(tp);
+        check::shape("dy", dy, tp.x.rows, p_.H());
+        check_gradient(dx, grad, tp);
+        check::apart("dx", dx, "dy", dy);
+        step::combine_backward(p_, dy, tp);           // d_rows [R, H], d_weight [T, W]
+        step::shared_backward(p_, dy, dx, grad, tp);  // dx =, grad.shared +=
+        walk_back(dx, grad, tp);
+    }
+    /// The same from gradients by each expert's output (tp.d_rows [R, H]) and weight (tp.d_weight [T, W]), for objectives that look at
+    /// experts one by one. dx +=.
+    void backward(view<S> dx, gradients& grad, tape<S>& tp) const {
+        require_recorded(tp);
+        check_gradient(dx, grad, tp);
+        walk_back(dx, grad, tp);
+    }
+
+    /// How the last forward was shared out.
+    guild::load load(const workspace<S>& ws) const {
+        guild::load l;
+        for (long e = 0; e < p_.E(); ++e) l.count.push_back(ws.plan.offset[e + 1] - ws.plan.offset[e]);
+        l.total = ws.plan.rows;
+        return l;
+    }
+    /// Token t's row of the gate after every stage, first the logits: for tests, plots and people.
+    std::vector<gate::snapshot<S>> inspect(tape<S>& tp, long t) const {
+        require_recorded(tp);
+        return gate::inspect(p_.model, p_.w.gate, tp.side, view<const S>(tp.logits.shape(tp.x.rows, p_.P())), tp.gate, t);
+    }
+    /// See workspace::reserve.
+    void reserve(auto& ws, long tokens, long rows = -1) const {
+        if (tokens < 0) detail::raise<argument_error>("guild::workspace: reserve for ", tokens, " tokens, expected at least 0");
+        check::room(workspace<S>{}, tokens, p_.W());
+        step::reserve(p_, ws, tokens, rows < 0 ? tokens * p_.W() : rows);
+    }
+
+private:
+    void run(view<const S> x, view<S> y, auto& ws, const batch& side) const {
+        check::shape("x", x, x.rows, p_.H());
+        check::shape("y", y, x.rows, p_.H());
+        check::apart("y", y, "x", x);
+        check::side(side, x.rows, decltype(p_.model.stages())::needs_token_id);
+        check::room(ws, x.rows, p_.W());
+        step::logits(p_, x, ws);             // logits [T, P]
+        step::choose(p_, x.rows, side, ws);  // choice [T, W]
+        step::dispatch(p_, ws);              // plan [R]
+        step::routed(p_, x, ws);             // rows [R, H]
+        step::shared(p_, x, y, ws);          // y =
+        step::combine(p_, x, ws, y);         // y +=
+    }
+    void walk_back(view<S> dx, gradients& grad, tape<S>& tp) const {
+        step::routed_backward(p_, grad, tp);      // d_read [R, H], grad.experts +=
+        step::dispatch_backward(p_, dx, tp);      // dx +=
+        step::losses_backward(p_, tp);            // d_logits =, d_scores =, d_weight +=
+        step::choose_backward(p_, grad, tp);      // d_logits +=, grad.learned +=
+        step::logits_backward(p_, dx, grad, tp);  // dx +=, grad.router +=
+    }
+    static void require_recorded(const tape<S>& tp) {
+        if (!tp.recorded) detail::raise<argument_error>("guild::layer: the tape is empty, expected one that a forward of this layer has filled");
+    }
+    void check_gradient(view<S> dx, const gradients& grad, const tape<S>& tp) const {
+        check::shape("dx", dx, tp.x.rows, p_.H());
+        check::apart("dx", dx, "x", tp.x);
+        if (!(grad.model.config == p_.model.config)) detail::raise<shape_error>("guild::layer: the gradients belong to a model of other numbers");
+    }
+
+    parts p_;
+};
+
+template <class Model, class Format> layer(const weights<Model, Format>&) -> layer<Model, Format>;
+template <class Model, class Format, class Backend> layer(const weights<Model, Format>&, const Backend&) -> layer<Model, Format, Backend>;
+template <class Model, class Format, class Backend> layer(const packed_weights<Model, Format, Backend>&) -> layer<Model, packed<Format>, Backend>;
+template <class Model, class Format, class Backend>
+layer(const packed_weights<Model, Format, Backend>&, const Backend&) -> layer<Model, packed<Format>, Backend>;
+
+/// The model's balancer moves the gate's state by the load of a batch, once a batch: w.state +=.
+template <class Model, class Format> void rebalance(weights<Model, Format>& w, const load& l) {
+    if (static_cast<int>(l.count.size()) != w.model.experts())
+        detail::raise<shape_error>("guild::rebalance: the load counts ", static_cast<long>(l.count.size()), " experts, expected ", w.model.experts());
+    w.model.balancer.update(l.count.data(), l.total, w.state.data(), w.model.experts());
+}
+
+}  // namespace guild::inline v0

@@ -1,0 +1,138 @@
+#pragma once
+#include <guild/core/error.hpp>
+#include <guild/parallel/serial.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <exception>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace guild::inline v0 {
+
+/// A fixed number of threads, of which the caller of `run` is one. Thread t of N takes the ranges [C t / N, C (t + 1) / N) of the
+/// C = min(n, 64) ranges of `serial`, in ascending order: which ranges there are depends on n alone, who runs one on n and N alone.
+///
+/// `run` may be called from several threads at once and from inside f: while one run holds the threads, every other one
+/// calls all its ranges on its own caller, in ascending order, and so never waits for the first.
+/// When f throws, its thread skips the rest of its ranges, the other threads finish theirs, and the exception of the lowest
+/// range is rethrown on the caller; whatever the timing, it is the same one that `serial` throws.
+/// What f wrote is visible to the caller when run returns. No allocation after construction. Workers that wait spin for a few
+/// microseconds, then sleep.
+class thread_pool {
+public:
+    /// Starts threads - 1 workers. Throws argument_error if threads < 1, error if the system has no more threads to give.
+    explicit thread_pool(int threads)
+        : workers_(threads < 1 ? 0 : static_cast<std::size_t>(threads - 1)),
+          spins_(static_cast<unsigned>(threads) <= std::thread::hardware_concurrency() ? 500 : 0) {
+        if (threads < 1) detail::raise<argument_error>("guild::thread_pool: threads is ", threads, ", expected at least 1");
+        int started = 1;
+        try {
+            for (worker& w : workers_) {
+                w.thread = std::thread([this, &w, started] { serve(w, started); });
+                ++started;
+            }
+        } catch (const std::system_error& e) {
+            stop();
+            detail::raise<error>("guild::thread_pool: the system gave ", started, " threads, expected ", threads, " (", e.what(), ")");
+        }
+    }
+    ~thread_pool() { stop(); }
+    thread_pool(const thread_pool&) = delete;
+    thread_pool& operator=(const thread_pool&) = delete;
+
+    /// N, the caller of `run` included.
+    int size() const { return static_cast<int>(workers_.size()) + 1; }
+
+    /// Calls f(begin, end) on disjoint, non-empty ranges that cover [0, n), from several threads at once. For n < 1 nothing.
+    template <class F> void run(long n, F&& f) const {
+        const long ranges = detail::range_count(n);
+        const long parts = ranges < size() ? ranges : size();
+        if (parts < 2 || busy_.exchange(true, std::memory_order_acquire)) return detail::run_ranges(n, 0, ranges, f);
+        auto part = [&f, n, ranges, parts](long p) { detail::run_ranges(n, ranges * p / parts, ranges * (p + 1) / parts, f); };
+        run_parts(parts, [](void* self, long p) { (*static_cast<decltype(part)*>(self))(p); }, &part);
+    }
+
+private:
+    enum : int { idle, ready, leave };
+    struct alignas(64) worker {
+        std::atomic<int> state{idle};
+        std::exception_ptr failure;
+        std::thread thread;
+    };
+
+    /// Calls call(self, p) for p < parts, p = 0 here and the others on one worker each. Called by the run that holds busy_.
+    void run_parts(long parts, void (*call)(void*, long), void* self) const {
+        const auto team = static_cast<std::size_t>(parts - 1);
+        call_ = call;
+        self_ = self;
+        pending_.store(static_cast<int>(parts - 1), std::memory_order_relaxed);
+        for (std::size_t i = 0; i < team; ++i) {
+            workers_[i].state.store(ready);
+            workers_[i].state.notify_one();
+        }
+        std::exception_ptr failure = attempt(0);
+        for (int left = await_change(pending_, -1); left != 0;) left = await_change(pending_, left);
+        for (std::size_t i = 0; i < team; ++i) {
+            std::exception_ptr later = std::exchange(workers_[i].failure, nullptr);
+            if (!failure) failure = std::move(later);
+        }
+        busy_.store(false, std::memory_order_release);
+        if (failure) std::rethrow_exception(std::move(failure));
+    }
+    std::exception_ptr attempt(long part) const {
+        try {
+            call_(self_, part);
+        } catch (...) { return std::current_exception(); }
+        return nullptr;
+    }
+    /// The life of a worker: every `ready` is answered by one decrement of pending_, and by nothing after it but a wake-up.
+    void serve(worker& w, long part) const {
+        while (await_change(w.state, idle) == ready) {
+            w.failure = attempt(part);
+            w.state.store(idle, std::memory_order_relaxed);
+            if (pending_.fetch_sub(1) == 1) pending_.notify_one();
+        }
+    }
+    void stop() {
+        for (worker& w : workers_) {
+            w.state.store(leave);
+            w.state.notify_one();
+            if (w.thread.joinable()) w.thread.join();
+        }
+    }
+    /// The first value found that is not `old`.
+    int await_change(const std::atomic<int>& value, int old) const {
+        for (int spin = 0;; ++spin) {
+            if (const int found = value.load(std::memory_order_acquire); found != old) return found;
+            if (spin < spins_) pause();
+            else value.wait(old, std::memory_order_acquire);
+        }
+    }
+    static void pause() {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+    }
+
+    mutable std::vector<worker> workers_;
+    int spins_;                                   ///< none where the threads outnumber the processors
+    mutable std::atomic<bool> busy_{false};
+    mutable std::atomic<int> pending_{0};         ///< workers that have not finished the run
+    mutable void (*call_)(void*, long) = nullptr;
+    mutable void* self_ = nullptr;
+};
+
+/// A copyable handle of a pool, which must outlive it: the executor to give to a backend.
+struct threads {
+    threads(const thread_pool& pool) : pool_(&pool) {}
+    threads(const thread_pool&&) = delete;
+    template <class F> void run(long n, F&& f) const { pool_->run(n, f); }
+
+private:
+    const thread_pool* pool_;
+};
+
+}  // namespace guild::inline v0

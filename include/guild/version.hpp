@@ -1,0 +1,5 @@
+#pragma once
+
+#define GUILD_VERSION_MAJOR 0
+#define GUILD_VERSION_MINOR 1
+#define GUILD_VERSION_PATCH 0

@@ -1,0 +1,1 @@
+#include <guild/io/safetensors.hpp>

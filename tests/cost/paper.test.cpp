@@ -1,0 +1,31 @@
+#include <guild/cost/paper.hpp>
+
+#include <doctest/doctest.h>
+
+#include <vector>
+
+using guild::cost::combinations;
+
+TEST_CASE("combinations follow Pascal's triangle as far as 64 bits go") {
+    std::vector<std::int64_t> above{1};
+    for (int n = 1; n <= 66; ++n) {
+        std::vector<std::int64_t> row(static_cast<std::size_t>(n) + 1, 1);
+        for (std::size_t k = 1; k + 1 < row.size(); ++k) row[k] = above[k - 1] + above[k];
+        for (int k = 0; k <= n; ++k) CHECK(combinations(n, k) == row[static_cast<std::size_t>(k)]);
+        above = row;
+    }
+}
+
+TEST_CASE("what does not fit or makes no sense is refused") {
+    CHECK_THROWS_WITH_AS(combinations(67, 33), "guild::cost::combinations: 67 over 33 does not fit in 64 bits", guild::argument_error);
+    CHECK_THROWS_AS(combinations(2000000000, 1000000000), guild::argument_error);
+    CHECK(combinations(2000000000, 1999999999) == 2000000000);
+    CHECK(combinations(2000000000, 2) == 1999999999000000000);
+    CHECK_THROWS_AS(combinations(-1, 0), guild::argument_error);
+    CHECK_THROWS_AS(combinations(3, -1), guild::argument_error);
+}
+
+TEST_CASE("the paper's figures do not need constant expressions") {
+    const guild::cost::paper dense_7b{.layers = 30, .hidden = 4096, .vocabulary = 102400};
+    CHECK(dense_7b.training_flops(4096) / 1e12 == doctest::Approx(183.48).epsilon(1e-4));
+}
