@@ -24,9 +24,7 @@ template <class Model> struct setting {
     explicit setting(const Model& m) : model(m) {}
 };
 
-void per_token(benchmark::State& state) {
-    state.counters["per_token"] = bench::time_of_one(T);
-}
+void per_token(benchmark::State& state) { state.counters["per_token"] = bench::time_of_one(T); }
 template <class Model> void forward(benchmark::State& state, const Model& model) {
     setting<Model> s{model};
     for (auto _ : state) {

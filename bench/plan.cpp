@@ -27,4 +27,9 @@ static void plan(benchmark::State& state) {
     }
     state.counters["per_row"] = bench::time_of_one(T * K);
 }
-BENCHMARK(plan)->ArgNames({"T", "E", "K"})->ArgsProduct({{1, 16, 512, 4096}, {64}, {6}})->Args({512, 8, 2})->Args({512, 256, 8})->Args({4096, 256, 8});
+BENCHMARK(plan)
+    ->ArgNames({"T", "E", "K"})
+    ->ArgsProduct({{1, 16, 512, 4096}, {64}, {6}})
+    ->Args({512, 8, 2})
+    ->Args({512, 256, 8})
+    ->Args({4096, 256, 8});

@@ -13,17 +13,16 @@
 /// What the benchmarks share.
 namespace bench {
 
-/// Times of one contender. A benchmark runs its contenders in turn inside each iteration, so that a slow moment of the machine
-/// meets all of them, and reports medians and their ratios.
+/// Times of one contender. Contenders run in turn, one round after the other, so that a slow moment of the machine meets all of
+/// them; what is compared are medians.
 class stopwatch {
 public:
-    /// Seconds that f took.
-    template <class F> double time(F&& f) {
+    template <class F> void time(F&& f) {
         const auto start = std::chrono::steady_clock::now();
         f();
         seconds_.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-        return seconds_.back();
     }
+    std::size_t rounds() const { return seconds_.size(); }
     double median() const {
         std::vector<double> s = seconds_;
         const auto middle = s.begin() + static_cast<std::ptrdiff_t>(s.size() / 2);
@@ -47,16 +46,21 @@ template <class S> guild::view<S> random(guild::buffer<S>& memory, long rows, lo
     return v;
 }
 
-/// The one large object that all benchmarks of a kind share: made by `make` when another kind was asked for before.
-template <class T, class Make> T& held(const std::string& key, Make make) {
-    static std::string made;
-    static std::unique_ptr<T> object;
-    if (made != key) {
-        object.reset();
-        object = make();
-        made = key;
+/// One object of any type, with its name.
+struct holder {
+    std::string name;
+    std::shared_ptr<void> object;
+};
+inline holder held_object;
+
+/// Holds one object at a time, too large to hold two, for benchmarks that follow each other: the one of this name, made by `make`
+/// after the one before has been released.
+template <class T, class Make> T& held(const std::string& name, Make make) {
+    if (held_object.name != name) {
+        held_object = {};
+        held_object = {name, std::shared_ptr<T>(make())};
     }
-    return *object;
+    return *static_cast<T*>(held_object.object.get());
 }
 
 }  // namespace bench

@@ -35,6 +35,7 @@ set(guild_headers
     include/guild/cost/layer.hpp
     include/guild/cost/paper.hpp
     include/guild/cost/transformer.hpp
+    include/guild/cuda/gate.cuh
     include/guild/dispatch/choice.hpp
     include/guild/dispatch/plan.hpp
     include/guild/expert/activation.hpp
@@ -42,16 +43,23 @@ set(guild_headers
     include/guild/expert/passive.hpp
     include/guild/expert/shared.hpp
     include/guild/gate/adjoint.hpp
+    include/guild/gate/capacity.hpp
+    include/guild/gate/choose.hpp
+    include/guild/gate/expert_choice.hpp
     include/guild/gate/gates.hpp
     include/guild/gate/group_limit.hpp
     include/guild/gate/inspect.hpp
     include/guild/gate/lanes.hpp
+    include/guild/gate/logits.hpp
     include/guild/gate/map.hpp
+    include/guild/gate/normalise.hpp
     include/guild/gate/pipeline.hpp
     include/guild/gate/rank.hpp
     include/guild/gate/row.hpp
     include/guild/gate/run.hpp
+    include/guild/gate/scores.hpp
     include/guild/gate/select.hpp
+    include/guild/gate/sparse_mixer.hpp
     include/guild/gate/token.hpp
     include/guild/gate/warp.hpp
     include/guild/gate/weigh.hpp

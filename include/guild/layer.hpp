@@ -125,11 +125,14 @@ template <class Model, class Format, class Backend> layer(const packed_weights<M
 template <class Model, class Format, class Backend>
 layer(const packed_weights<Model, Format, Backend>&, const Backend&) -> layer<Model, packed<Format>, Backend>;
 
-/// The model's balancer moves the gate's state by the load of a batch, once a batch: w.state +=.
+/// The model's balancer moves the gate's state by the load of a batch, once a batch: w.state +=. Throws shape_error if the load counts
+/// other experts, argument_error if the gate has no selection bias.
 template <class Model, class Format> void rebalance(weights<Model, Format>& w, const load& l) {
-    if (static_cast<int>(l.count.size()) != w.model.experts())
-        detail::raise<shape_error>("guild::rebalance: the load counts ", static_cast<long>(l.count.size()), " experts, expected ", w.model.experts());
-    w.model.balancer.update(l.count.data(), l.total, w.state.data(), w.model.experts());
+    static_assert(!std::same_as<std::remove_cvref_t<decltype(w.model.balancer)>, no_balance>, "guild::rebalance: this model has no balancer");
+    const long E = w.model.experts(), counted = static_cast<long>(l.count.size()), state = static_cast<long>(w.state.size());
+    if (counted != E) detail::raise<shape_error>("guild::rebalance: the load counts ", counted, " experts, expected ", E);
+    if (state != E) detail::raise<argument_error>("guild::rebalance: the gate has ", state, " numbers of state, expected a selection bias of ", E);
+    w.model.balancer.update(l.count.data(), l.total, w.state.data(), static_cast<int>(E));
 }
 
 }  // namespace guild::inline v0

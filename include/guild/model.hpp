@@ -119,7 +119,7 @@ template <gate_policy Gate, activation_policy Activation = swiglu, shared_policy
     Shared shared{};
     guild::passive passive{};
     guild::residual residual = guild::residual::none;
-    no_balance balancer{};
+    bias_balance balancer{};
     static constexpr bool has_losses = false;
 
     constexpr auto stages() const { return gate.stages(); }

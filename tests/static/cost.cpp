@@ -4,6 +4,8 @@
 #include <type_traits>
 
 /// The published figures of published models: parameters from real shapes, FLOPs of the paper in the paper's convention.
+// Tables.
+// clang-format off
 namespace {
 
 using namespace guild;

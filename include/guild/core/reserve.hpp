@@ -16,6 +16,8 @@ template <class P> void reserve(const P& p, auto& ws, long T, long R) {
         ws.gate.score.shape(T, E);
         ws.gate.wanted.shape(T, W);
         ws.gate.decided.shape(T, W);
+        ws.gate.counters.shape(1, E > T * W ? E : T * W);
+        ws.gate.ranks.shape(1, E > T * W ? E : T * W);
     }
     ws.logits.shape(T, p.P());
     ws.plan.offset.shape(1, E + 1);

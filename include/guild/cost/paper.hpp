@@ -12,15 +12,15 @@ namespace guild::inline v0::cost {
 /// whatever the widths really are and however many heads share keys; no norms, biases or router. Mixture layers are told in
 /// standard networks: DeepSeekMoE 2B has experts of 0.25 of one, holds 64 * 0.25 = 16 of them and uses (1 + 7) * 0.25 = 2.
 struct paper {
-    int layers;                       ///< L, dense ones included
-    int hidden;                       ///< d
+    int layers;  ///< L, dense ones included
+    int hidden;  ///< d
     int vocabulary;
-    double active = 1;                ///< standard networks that a token passes in a mixture layer
-    double total = 0;                 ///< standard networks that a mixture layer holds; 0: `active`, a dense model
-    int dense_layers = 0;             ///< leading layers without mixture
-    double dense = 0;                 ///< standard networks in each of those; 0: `active`
-    double network = 8;               ///< numbers of a standard network over d^2
-    double attention = 4;             ///< numbers of an attention block over d^2
+    double active = 1;     ///< standard networks that a token passes in a mixture layer
+    double total = 0;      ///< standard networks that a mixture layer holds; 0: `active`, a dense model
+    int dense_layers = 0;  ///< leading layers without mixture
+    double dense = 0;      ///< standard networks in each of those; 0: `active`
+    double network = 8;    ///< numbers of a standard network over d^2
+    double attention = 4;  ///< numbers of an attention block over d^2
 
     /// All numbers, input embedding and head included.
     constexpr double parameters() const { return body(total > 0 ? total : active) + 2 * embedding(); }
@@ -51,7 +51,7 @@ constexpr std::int64_t combinations(int n, int k) {
     if (k > n) return 0;
     if (k > n - k) k = n - k;
     std::int64_t result = 1;
-    for (std::int64_t i = 1; i <= k; ++i) {                          // result = n - k + i over i, increasing in i
+    for (std::int64_t i = 1; i <= k; ++i) {  // result = n - k + i over i, increasing in i
         const std::int64_t common = std::gcd(result, i), factor = (n - k + i) / (i / common);
         if (result / common > std::numeric_limits<std::int64_t>::max() / factor)
             guild::detail::raise<argument_error>("guild::cost::combinations: ", n, " over ", k, " does not fit in 64 bits");

@@ -1,6 +1,8 @@
 #pragma once
 #include <guild/core/scalar.hpp>
 
+#include <bit>
+#include <cstdint>
 #include <limits>
 
 namespace guild::inline v0 {
@@ -10,7 +12,7 @@ constexpr int no_expert = -1;  ///< a hole: the slot is empty
 template <class R> inline constexpr R infinity = std::numeric_limits<R>::infinity();
 
 /// The key a selection compares: NaN counts as -infinity.
-template <class R> GUILD_HOST_DEVICE constexpr R ranking_key(R key) { return key == key ? key : -std::numeric_limits<R>::infinity(); }
+template <class R> GUILD_HOST_DEVICE constexpr R ranking_key(R key) { return key == key ? key : -infinity<R>; }
 
 /// A place in the one order that all selections use: larger key first, then lower index. It is total, so the K best of any
 /// bit patterns are K distinct indices.
@@ -18,7 +20,7 @@ template <class R> struct rank {
     R key;
     int index;
     GUILD_HOST_DEVICE static constexpr rank of(R key, int index) { return {ranking_key(key), index}; }
-    GUILD_HOST_DEVICE static constexpr rank worst() { return {-std::numeric_limits<R>::infinity(), 1 << 30}; }
+    GUILD_HOST_DEVICE static constexpr rank worst() { return {-infinity<R>, 1 << 30}; }
     friend GUILD_HOST_DEVICE constexpr bool operator<(const rank& a, const rank& b) { return a.key > b.key || (a.key == b.key && a.index < b.index); }
 };
 
@@ -29,5 +31,12 @@ template <class R> GUILD_HOST_DEVICE constexpr void insert(rank<R>* list, int& h
     for (; i > 0 && r < list[i - 1]; --i) list[i] = list[i - 1];
     list[i] = r;
 }
+
+/// A key as an integer in the same order, -0 equal to 0: integers have an associative maximum, so a search for it is vector code.
+inline std::int32_t to_ordered(float key) {
+    const auto bits = std::bit_cast<std::int32_t>(key + 0.f);
+    return bits ^ ((bits >> 31) & 0x7fffffff);
+}
+inline float from_ordered(std::int32_t key) { return std::bit_cast<float>(key ^ ((key >> 31) & 0x7fffffff)); }
 
 }  // namespace guild::inline v0

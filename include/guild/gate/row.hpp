@@ -40,7 +40,7 @@ template <class S, class Extent, class Lanes = one_lane> struct row {
                 if (const int e = static_cast<int>(i * Lanes::count | static_cast<unsigned>(lanes.index())); e < n.experts) f(e);
         }
     }
-    /// sum_e f(e), on every lane. In 16 interleaved partial sums on one lane, so that it is vector code in a fixed order.
+    /// sum_e f(e), on every lane. In 16 interleaved partial sums on one lane: vector code, in an order that depends on E alone.
     template <class F> GUILD_HOST_DEVICE S sum(F f) const {
         if constexpr (Lanes::count == 1 && std::is_floating_point_v<S>) {
             constexpr int width = 16;
@@ -60,12 +60,19 @@ template <class S, class Extent, class Lanes = one_lane> struct row {
     }
     /// max_e f(e) without NaN, on every lane; -infinity if there is nothing else.
     template <class F> GUILD_HOST_DEVICE real max(F f) const {
-        real m = -infinity_of();
-        each([&](int e) {
-            const real v = f(e);
-            m = v > m ? v : m;
-        });
-        return lanes.reduce(m, [](real a, real b) { return a > b ? a : b; });
+        if constexpr (in_order) {
+            std::int32_t key[Extent::max_experts], top = to_ordered(worst());
+            for (int e = 0; e < n.experts; ++e) key[e] = to_ordered(ranking_key(f(e)));
+            for (int e = 0; e < n.experts; ++e) top = key[e] > top ? key[e] : top;
+            return from_ordered(top);
+        } else {
+            real m = worst();
+            each([&](int e) {
+                const real v = f(e);
+                m = v > m ? v : m;
+            });
+            return lanes.reduce(m, [](real a, real b) { return a > b ? a : b; });
+        }
     }
     /// A score that all lanes ask for by the same index, and an addition to one.
     GUILD_HOST_DEVICE S at(int e) const { return lanes.from(score.pick(e), e % Lanes::count); }
@@ -82,14 +89,28 @@ template <class S, class Extent, class Lanes = one_lane> struct row {
     }
 
     /// The `count` best of experts [begin, end) by score + bias, best first: distinct and in range for any bit patterns.
-    /// One lane inserts while it scans; a warp takes `count` maxima.
+    /// One lane takes `count` maxima of (key, -index) as one integer, in vector code, or where a key does not fit one inserts while it
+    /// scans; a warp takes `count` maxima.
     GUILD_HOST_DEVICE void best(int count, rank<real>* out, int begin, int end) const {
         const auto ranked = [&](int e) { return rank<real>::of(value(score[e]) + bias[e], e); };
-        if constexpr (Lanes::count == 1) {
+        if constexpr (in_order) {
+            constexpr auto taken = std::numeric_limits<std::int64_t>::min();
+            std::int64_t key[Extent::max_experts];
+            const int size = end - begin;
+            for (int i = 0; i < size; ++i)
+                key[i] = static_cast<std::int64_t>(to_ordered(ranking_key(value(score[begin + i]) + bias[begin + i]))) << 32 | (0x7fffffff - i);
+            for (int k = 0; k < count; ++k) {
+                auto top = taken;
+                for (int i = 0; i < size; ++i) top = key[i] > top ? key[i] : top;
+                const int first = 0x7fffffff - static_cast<int>(top & 0x7fffffff);
+                out[k] = {from_ordered(static_cast<std::int32_t>(top >> 32)), begin + first};
+                key[first] = taken;
+            }
+        } else if constexpr (Lanes::count == 1) {
             int have = 0;
             for (int e = begin; e < end; ++e) insert(out, have, count, ranked(e));
         } else {
-            rank<real> last{infinity_of(), -1};
+            rank<real> last{-worst(), -1};
             for (int k = 0; k < count; ++k) {
                 auto top = rank<real>::worst();
                 each([&](int e) {
@@ -102,10 +123,18 @@ template <class S, class Extent, class Lanes = one_lane> struct row {
     }
 
 private:
-    GUILD_HOST_DEVICE static constexpr real infinity_of() { return std::numeric_limits<real>::infinity(); }
+    /// Keys are compared as integers.
+    static constexpr bool in_order = Lanes::count == 1 && std::is_same_v<real, float>;
+    GUILD_HOST_DEVICE static constexpr real worst() { return rank<real>::worst().key; }
 };
 
 /// The adjoint of a row, and where a stage adds the gradient of its learned numbers.
-template <class Row> struct row_gradient : Row { typename Row::scalar* learned = nullptr; };
+template <class Row> struct row_gradient : Row {
+    typename Row::scalar* learned = nullptr;
+    /// learned[i] += s, from outside `each`, where every lane has s.
+    GUILD_HOST_DEVICE void learn(int i, typename Row::scalar s) {
+        if (i % decltype(this->lanes)::count == this->lanes.index()) learned[i] += s;
+    }
+};
 
 }  // namespace guild::inline v0

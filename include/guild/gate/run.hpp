@@ -18,7 +18,9 @@ template <class S> struct gate_data {
 template <class S> struct gate_result {
     guild::choice<S> choice;
     buffer<int> wanted, decided;  ///< [T, W] before and after `decide`; unused without such a stage
-    buffer<S> score;              ///< [T, E] what `decide` saw
+    buffer<long> counters;        ///< scratch of `decide`
+    buffer<rank<real_t<S>>> ranks;
+    buffer<S> score;  ///< [T, E] what `decide` saw
 
     /// [T, W] what the tokens asked for, before anything was dropped.
     template <class Pipeline> const int* asked() const { return Pipeline::across < Pipeline::size ? wanted.data() : choice.expert.data(); }
@@ -89,8 +91,8 @@ void forward(const B& b, const Model& m, const gate_data<S>& data, const batch& 
                 for (long i = t * W; i < (t + 1) * W; ++i) result.decided[i] = result.wanted[i] = c.expert[i];
             }
         });
-        stages.template get<across>().decide(
-            crowd<S>{T, static_cast<int>(E), static_cast<int>(W), result.score.data(), c.weight.data(), result.decided.data(), &side});
+        stages.template get<across>().decide(crowd<S>{T, static_cast<int>(E), static_cast<int>(W), result.score.data(), c.weight.data(),
+                                                      result.decided.data(), &side, &result.counters, &result.ranks});
     }
     b.each(T, [&](long begin, long end) {
         for (long t = begin; t < end; ++t) {

@@ -1,7 +1,9 @@
 #pragma once
 #include <guild/core/batch.hpp>
+#include <guild/core/buffer.hpp>
 #include <guild/core/random.hpp>
 #include <guild/core/scalar.hpp>
+#include <guild/gate/rank.hpp>
 
 namespace guild::inline v0 {
 
@@ -41,12 +43,32 @@ private:
 
 /// What a stage that acts across tokens sees, after the stages before it ran on every token.
 template <class S> struct crowd {
+    using place = rank<real_t<S>>;
     long tokens;
     int experts, slots;
     const S* score;   ///< [T, E]
     const S* weight;  ///< [T, W]
     int* expert;      ///< [T, W] to be revised in place; no_expert throughout for padded tokens
     const batch* side;
+    buffer<long>* counter_memory;  ///< scratch that is kept from call to call, so that `decide` need not allocate
+    buffer<place>* rank_memory;
+
+    bool padded(long t) const { return !side->padding.empty() && side->padding[static_cast<std::size_t>(t)]; }
+    /// Tokens that are not padding.
+    long present() const {
+        long n = 0;
+        for (long t = 0; t < tokens; ++t) n += !padded(t);
+        return n;
+    }
+    /// The sequence of token t; 0 where the batch gives no bounds.
+    long sequence_of(long t) const {
+        long b = 0;
+        while (b + 2 < static_cast<long>(side->sequence.size()) && side->sequence[static_cast<std::size_t>(b + 1)] <= t) ++b;
+        return b;
+    }
+    /// n numbers, contents unspecified; n <= max(E, T W) does not allocate after reserve.
+    long* counters(long n) const { return counter_memory->shape(1, n).data; }
+    place* ranks(long n) const { return rank_memory->shape(1, n).data; }
 };
 
 }  // namespace guild::inline v0

@@ -5,6 +5,11 @@
 namespace guild::inline v0::gate {
 
 namespace detail {
+/// f(i) for each extra logit of this lane.
+template <class Thread, class Extent, class F> GUILD_HOST_DEVICE void each_extra(const Thread& thread, Extent n, F f) {
+    if constexpr (Extent::max_extra > 0)
+        for (int i = static_cast<int>(thread.lane()); i < n.extra; i += 32) f(i);
+}
 template <class Row, class Thread, class Extent> GUILD_HOST_DEVICE Row load_warp(const Thread& thread, Extent n, const float* logit) {
     Row r;
     r.n = n;
@@ -13,7 +18,7 @@ template <class Row, class Thread, class Extent> GUILD_HOST_DEVICE Row load_warp
         r.score[e] = logit[e];
         r.bias[e] = 0;
     });
-    for (int i = static_cast<int>(thread.lane()); i < n.extra; i += 32) r.extra[i] = logit[n.experts + i];
+    each_extra(thread, n, [&](int i) { r.extra[i] = logit[n.experts + i]; });
     for (int k = 0; k < n.slots; ++k) {
         r.expert[k] = no_expert;
         r.weight[k] = 0;
@@ -31,25 +36,25 @@ GUILD_HOST_DEVICE void forward_warp(const Thread& thread, const Pipeline& stages
     if (thread.lane() == 0)
         for (int k = 0; k < n.slots; ++k) {
             expert[k] = r.expert[k];
-            weight[k] = r.weight[k];
+            weight[k] = r.expert[k] == no_expert ? 0 : r.weight[k];
         }
 }
 
-/// d_weight [W] -> d_logit [P] =; recomputes the row from its logits.
+/// d_weight [W], d_score [E] or null -> d_logit [P] +=, d_learned [L] +=; recomputes the row from its logits.
 template <class Thread, class Pipeline, class Extent>
 GUILD_HOST_DEVICE void backward_warp(const Thread& thread, const Pipeline& stages, Extent n, const token<float>& t, const float* logit,
-                                     const float* d_weight, float* d_logit, float* d_learned) {
+                                     const float* d_weight, const float* d_score, float* d_logit, float* d_learned) {
     using Row = row<float, Extent, warp_lanes<Thread>>;
     const Row r = detail::load_warp<Row>(thread, n, logit);
     row_gradient<Row> g;
     static_cast<Row&>(g) = r;
     g.learned = d_learned;
     g.each([&](int e) { g.score[e] = 0; });
-    for (int i = static_cast<int>(thread.lane()); i < n.extra; i += 32) g.extra[i] = 0;
+    detail::each_extra(thread, n, [&](int i) { g.extra[i] = 0; });
     for (int k = 0; k < n.slots; ++k) g.weight[k] = d_weight[k];
-    stages.backward(t, r, g);
-    g.each([&](int e) { d_logit[e] = g.score[e]; });
-    for (int i = static_cast<int>(thread.lane()); i < n.extra; i += 32) d_logit[n.experts + i] = g.extra[i];
+    stages.backward(t, r, g, d_score);
+    g.each([&](int e) { d_logit[e] += g.score[e]; });
+    detail::each_extra(thread, n, [&](int i) { d_logit[n.experts + i] += g.extra[i]; });
 }
 
 }  // namespace guild::inline v0::gate

@@ -52,7 +52,8 @@ public:
         const long parts = ranges < size() ? ranges : size();
         if (parts < 2 || busy_.exchange(true, std::memory_order_acquire)) return detail::run_ranges(n, 0, ranges, f);
         auto part = [&f, n, ranges, parts](long p) { detail::run_ranges(n, ranges * p / parts, ranges * (p + 1) / parts, f); };
-        run_parts(parts, [](void* self, long p) { (*static_cast<decltype(part)*>(self))(p); }, &part);
+        const auto call = [](void* self, long p) { (*static_cast<decltype(part)*>(self))(p); };
+        run_parts(parts, call, &part);
     }
 
 private:
@@ -118,9 +119,9 @@ private:
     }
 
     mutable std::vector<worker> workers_;
-    int spins_;                                   ///< none where the threads outnumber the processors
+    int spins_;  ///< none where the threads outnumber the processors
     mutable std::atomic<bool> busy_{false};
-    mutable std::atomic<int> pending_{0};         ///< workers that have not finished the run
+    mutable std::atomic<int> pending_{0};  ///< workers that have not finished the run
     mutable void (*call_)(void*, long) = nullptr;
     mutable void* self_ = nullptr;
 };

@@ -1,0 +1,122 @@
+#pragma once
+#include <guild/gate/select.hpp>
+#include <guild/gate/token.hpp>
+
+#include <algorithm>
+#include <cmath>
+
+/// Stages that drop rows where an expert or a device has more than its share. They act across tokens: `decide` settles who stays,
+/// once for the batch and in an order that ties do not change; the rest of the stage applies that to one token like any other.
+namespace guild::inline v0 {
+
+/// How many rows an expert holds: the roundings of one formula, factor K T / E.
+enum class rounding {
+    down,     ///< floor(factor K T / E): MegaBlocks
+    nearest,  ///< round(factor K T / E): flaxformer's Switch
+    up,       ///< ceil(factor K T / E): Megatron, DeepSpeed
+    share_up  ///< K floor(factor ceil(T / E)): Tutel; fairseq's and NLLB's top-2 with factor 1
+};
+/// Who is kept.
+enum class priority {
+    choice,    ///< all first choices before any second, in token order: GShard
+    position,  ///< in token order, all choices of a token together
+    weight     ///< the largest weight, ties to the earlier token
+};
+
+/// What a stage with `decide` settled, applied to one token: dropped slots are empty, and what is dropped has no gradient.
+struct applies_decision {
+    template <class Row> GUILD_HOST_DEVICE static void forward(const auto& t, Row& r) {
+        for (int k = 0; k < r.n.slots; ++k) {
+            r.expert[k] = t.decided[k];
+            if (r.expert[k] == no_expert) r.weight[k] = typename Row::scalar(0);
+        }
+    }
+    template <class Row> GUILD_HOST_DEVICE static void backward(const auto&, const Row&, const Row& out, auto& g) {
+        for (int k = 0; k < out.n.slots; ++k)
+            if (out.expert[k] == no_expert) g.weight[k] = typename Row::scalar(0);
+    }
+};
+
+namespace detail {
+/// Drops row i = t W + k of the crowd unless its queue has room; `queue(expert)` names one of `queues`. Dropped rows do not take room.
+template <class S, class Queue> void keep_first(const crowd<S>& c, priority by, int queues, long room, Queue queue, const auto& exempt) {
+    const long n = c.tokens * c.slots;
+    long* const used = c.counters(queues);
+    std::fill_n(used, queues, 0L);
+    const auto serve = [&](long i) {
+        int& e = c.expert[i];
+        if (e == no_expert) return;
+        long& mine = used[queue(e)];
+        if (exempt(i / c.slots)) return;
+        if (mine < room) ++mine;
+        else e = no_expert;
+    };
+    for (long i = 0; i < n; ++i)
+        if (c.expert[i] != no_expert && exempt(i / c.slots)) ++used[queue(c.expert[i])];
+    if (by == priority::position) {
+        for (long i = 0; i < n; ++i) serve(i);
+    } else if (by == priority::choice) {
+        for (int k = 0; k < c.slots; ++k)
+            for (long t = 0; t < c.tokens; ++t) serve(t * c.slots + k);
+    } else {
+        auto* const order = c.ranks(n);
+        for (long i = 0; i < n; ++i) order[i] = std::remove_pointer_t<decltype(order)>::of(value(c.weight[i]), static_cast<int>(i));
+        std::sort(order, order + n);
+        for (long i = 0; i < n; ++i) serve(order[i].index);
+    }
+}
+}  // namespace detail
+
+/// Each expert takes factor K T / E rows at most (T without padding), rounded and at least `minimum`, or just `rows` of them; the rest
+/// are dropped. Weights stay as they are: to normalise what survived, or not, is a stage after this one. O(T W), with priority
+/// by weight O(T W log(T W)). GShard, arXiv:2006.16668, section 2.2; Switch, arXiv:2101.03961, section 2.2.
+struct capacity : applies_decision {
+    double factor = 1.25;
+    rounding round = rounding::up;
+    priority by = priority::choice;
+    int minimum = 0;
+    int rows = -1;
+
+    constexpr capacity(double f = 1.25, rounding r = rounding::up, priority p = priority::choice, int least = 0, int exactly = -1)
+        : factor(f), round(r), by(p), minimum(least), rows(exactly) {}
+    constexpr bool fits(int, int) const { return factor >= 0 && factor - factor == 0; }
+    /// Rows of an expert for T tokens with K choices each.
+    long room(long T, int E, int K) const {
+        if (rows >= 0) return rows;
+        const double share = factor * K * static_cast<double>(T) / E;
+        double n = 0;
+        if (round == rounding::down) n = std::floor(share);
+        if (round == rounding::nearest) n = std::nearbyint(share);
+        if (round == rounding::up) n = std::ceil(share);
+        if (round == rounding::share_up) n = K * std::floor(factor * std::ceil(static_cast<double>(T) / E));
+        return std::max<long>(minimum, static_cast<long>(n));
+    }
+    template <class S> void decide(const crowd<S>& c) const {
+        detail::keep_first(
+            c, by, c.experts, room(c.present(), c.experts, c.slots), [](int e) { return e; }, [](long) { return false; });
+    }
+};
+
+/// Each of `devices` equal runs of experts takes factor K T / devices rows at most; beyond that those of the lowest weight are dropped.
+/// Tokens of about `protect` of the sequences, drawn by the batch's seed, are never dropped (they take room first).
+/// DeepSeek-V2, arXiv:2405.04434, section 2.2.4: factor 1, protect 0.1.
+struct device_capacity : applies_decision {
+    static constexpr int stream = 4;
+    int devices = 8;
+    double factor = 1;
+    double protect = 0.1;
+
+    constexpr device_capacity(int d = 8, double f = 1, double p = 0.1) : devices(d), factor(f), protect(p) {}
+    constexpr bool fits(int experts, int) const {
+        return devices >= 1 && experts % devices == 0 && factor >= 0 && factor - factor == 0 && protect >= 0 && protect <= 1;
+    }
+    template <class S> void decide(const crowd<S>& c) const {
+        const int size = c.experts / devices;
+        const long room = static_cast<long>(factor * c.slots * static_cast<double>(c.present()) / devices);
+        const auto safe = [&](long t) { return uniform(c.side->seed, stream, c.sequence_of(t), 0) < protect; };
+        detail::keep_first(
+            c, priority::weight, devices, room, [&](int e) { return e / size; }, safe);
+    }
+};
+
+}  // namespace guild::inline v0

@@ -1,0 +1,57 @@
+#pragma once
+#include <guild/gate/map.hpp>
+
+/// Further maps that normalise the chosen weights. unit_sum is in map.hpp.
+namespace guild::inline v0 {
+
+/// v / max(sum v, floor). Ernie 4.5, and GShard's with the smallest positive float.
+struct unit_max {
+    double floor = 0;
+    constexpr bool valid() const { return floor >= 0 && floor - floor == 0; }
+    template <class V> GUILD_HOST_DEVICE void forward(V v) const {
+        using S = typename V::scalar;
+        const S s = v.sum([&](int i) { return v[i]; }), by = held(s) ? bound<S>() : s;
+        v.each([&](int i) { v[i] = value(by) == 0 ? S(0) : v[i] / by; });
+    }
+    template <class V> GUILD_HOST_DEVICE void backward(auto in, auto out, V g) const {
+        using S = typename V::scalar;
+        const S s = in.sum([&](int i) { return in[i]; }), by = held(s) ? bound<S>() : s;
+        const S dot = held(s) ? S(0) : out.sum([&](int i) { return g[i] * out[i]; });
+        out.each([&](int i) { g[i] = value(by) == 0 ? S(0) : (g[i] - dot) / by; });
+    }
+
+private:
+    template <class S> GUILD_HOST_DEVICE S bound() const { return S(static_cast<real_t<S>>(floor)); }
+    template <class S> GUILD_HOST_DEVICE bool held(S s) const { return value(s) < static_cast<real_t<S>>(floor); }
+};
+
+/// v / (sum |v|^p)^(1/p). DBRX (p = 1).
+struct unit_norm {
+    double p = 1;
+    constexpr bool valid() const { return p >= 1 && p - p == 0; }
+    template <class V> GUILD_HOST_DEVICE void forward(V v) const {
+        using S = typename V::scalar;
+        const S n = norm<S>(v);
+        v.each([&](int i) { v[i] = value(n) == 0 ? S(0) : v[i] / n; });
+    }
+    template <class V> GUILD_HOST_DEVICE void backward(auto in, auto out, V g) const {
+        using S = typename V::scalar;
+        const S n = norm<S>(in), dot = out.sum([&](int i) { return g[i] * out[i]; });
+        out.each([&](int i) {  // d n / d v_i = sign(v_i) |v_i / n|^(p - 1)
+            const S slope = value(in[i]) == 0 ? S(p == 1) : power(size(out[i]), p - 1);
+            g[i] = value(n) == 0 ? S(0) : (g[i] - (value(in[i]) < 0 ? -dot : dot) * slope) / n;
+        });
+    }
+
+private:
+    template <class S> GUILD_HOST_DEVICE static S size(S v) { return value(v) < 0 ? -v : v; }
+    template <class S> GUILD_HOST_DEVICE static S power(S v, double e) {
+        return value(v) == 0 ? S(e == 0) : e == 0 ? S(1) : e == 1 ? v : exp(S(static_cast<real_t<S>>(e)) * log(v));
+    }
+    template <class S> GUILD_HOST_DEVICE S norm(auto v) const {
+        const S s = v.sum([&](int i) { return power(size(S(v[i])), p); });
+        return power(s, 1 / p);
+    }
+};
+
+}  // namespace guild::inline v0
