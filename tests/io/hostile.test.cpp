@@ -2,9 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <new>
+#include <iterator>
 #include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -12,15 +15,18 @@
 #include <sys/stat.h>
 
 namespace {
-long live_bytes = 0, peak_bytes = 0;
+std::atomic<long> live_bytes{0}, peak_bytes{0};
 }  // namespace
 
-void* operator new(std::size_t bytes) {
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
     void* p = std::malloc(bytes == 0 ? 1 : bytes);
-    if (p == nullptr) throw std::bad_alloc{};
-    live_bytes += static_cast<long>(malloc_usable_size(p));
-    peak_bytes = std::max(peak_bytes, live_bytes);
+    const long live = live_bytes += static_cast<long>(malloc_usable_size(p));
+    if (live > peak_bytes) peak_bytes = live;
     return p;
+}
+void* operator new(std::size_t bytes) {
+    if (void* p = operator new(bytes, std::nothrow)) return p;
+    throw std::bad_alloc{};
 }
 void operator delete(void* p) noexcept {
     live_bytes -= static_cast<long>(malloc_usable_size(p));
@@ -34,8 +40,9 @@ struct hostile {
     std::string error;
 };
 std::string tensor(std::string_view name, std::string_view type, std::string_view shape, std::string_view offsets) {
-    return std::string("\"").append(name).append("\":{\"dtype\":\"").append(type).append("\",\"shape\":").append(shape)
-        .append(",\"data_offsets\":").append(offsets).append("}");
+    std::ostringstream text;
+    text << '"' << name << R"(":{"dtype":")" << type << R"(","shape":)" << shape << R"(,"data_offsets":)" << offsets << '}';
+    return text.str();
 }
 /// One tensor 'w'.
 hostile one(std::string_view type, std::string_view shape, std::string_view offsets, std::size_t data, std::string error) {
@@ -51,7 +58,7 @@ const std::vector<hostile> hostiles{
     {"", "has 0 bytes, expected at least 8 for the length of the header"},
     {"1234567", "has 7 bytes, expected at least 8 for the length of the header"},
     {file_bytes(0, "", 0), "the header begins with nothing, expected '{'"},
-    {file_bytes(1, "{", 0), json("2, at '{'")},
+    {file_bytes(1, "{", 0), json("2, after '{'")},
     {file_bytes(3, "{}", 0), "the header is said to have 3 bytes, expected at most the 2 that follow"},
     {file_bytes(100'000'000, "{}", 1000), "the header is said to have 100000000 bytes, expected at most the 1002 that follow"},
     {file_bytes(100'000'001, "{}", 1000), "the header is said to have 100000001 bytes, expected at most 100000000"},
@@ -61,21 +68,21 @@ const std::vector<hostile> hostiles{
     header("    ", 0, "the header begins with nothing, expected '{'"),
     header("[]", 0, "the header begins with '[', expected '{'"),
     header("\xEF\xBB\xBF{}", 0, "the header begins with '\\xef', expected '{'"),
-    header("{" + w, 8, json("54, at '}'")),
-    header("{}x", 0, json("3, at 'x'")),
-    header("{} {}", 0, json("4, at '{'")),
-    header("{\"\xff\":1}", 0, json("3, at '\"\\xff'")),
-    header("{\"\xc0\xaf\":1}", 0, json("3, at '\"\\xc0'")),
-    header(std::string("{\"a\0b\":1}", 9), 0, json("4, at '\"a<U+0000>'")),
-    header("{'w':1}", 0, json("2, at '''")),
-    header("{/**/}", 0, json("2, at '/'")),
+    header("{" + w, 8, json("54, after '8]}'")),
+    header("{}x", 0, json("3, after '{}x'")),
+    header("{} {}", 0, json("4, after '{} {'")),
+    header("{\"\xff\":1}", 0, json("3, after '\"\\xff'")),
+    header("{\"\xc0\xaf\":1}", 0, json("3, after '\"\\xc0'")),
+    header(std::string("{\"a\0b\":1}", 9), 0, json("4, after '\"a<U+0000>'")),
+    header("{'w':1}", 0, json("2, after '{''")),
+    header("{/**/}", 0, json("2, after '{/'")),
     header("{\"a\":" + std::string(100'000, '['), 0, "tensor 'a' is an array, expected an object"),
     header("{\"a\":{\"shape\":" + std::string(100'000, '['), 0, "tensor 'a': shape holds an array, expected whole numbers"),
     header("{\"a\":{\"b\":{\"c\":{}}}}", 0, "tensor 'a': found 'b', expected dtype, shape and data_offsets"),
     // names and metadata
     header("{" + w + "," + w + "}", 8, "tensor 'w' is there twice, expected once"),
-    header("{" + tensor("w", "F32", "[0]", "[0,0]") + "," + tensor("v", "F32", "[0]", "[0,0]") + "," + tensor("\\u0077", "F32", "[0]", "[0,0]") + "}", 0,
-           "tensor 'w' is there twice, expected once"),
+    header("{" + tensor("w", "F32", "[0]", "[0,0]") + "," + tensor("v", "F32", "[0]", "[0,0]") + "," + tensor("\\u0077", "F32", "[0]", "[0,0]") + "}",
+           0, "tensor 'w' is there twice, expected once"),
     header("{\"" + std::string(1'000'000, 'n') + "\":1}", 0, "tensor '" + std::string(80, 'n') + "'... is 1, expected an object"),
     header("{\"\\u001b[2J\":null}", 0, "tensor '\\x1b[2J' is null, expected an object"),
     header("{\"w\":true}", 0, "tensor 'w' is true, expected an object"),
@@ -130,8 +137,7 @@ const std::vector<hostile> hostiles{
     one("F32", "[3]", "[0,8]", 8, "tensor 'w': data_offsets is [0, 8], 8 bytes, expected 12 for F32 [3]"),
     one("BF16", "[2]", "[0,8]", 8, "tensor 'w': data_offsets is [0, 8], 8 bytes, expected 4 for BF16 [2]"),
     one("F8_E4M3", "[2]", "[0,8]", 8, "tensor 'w': data_offsets is [0, 8], 8 bytes, expected 2 for F8_E4M3 [2]"),
-    one("F32", "[0,9223372036854775807]", "[0,4]", 4,
-        "tensor 'w': data_offsets is [0, 4], 4 bytes, expected 0 for F32 [0, 9223372036854775807]"),
+    one("F32", "[0,9223372036854775807]", "[0,4]", 4, "tensor 'w': data_offsets is [0, 4], 4 bytes, expected 0 for F32 [0, 9223372036854775807]"),
     one("F32", "[2]", "[0,8]", 7, "tensor 'w': data_offsets is [0, 8], expected to end within the 7 bytes of data"),
     one("F32", "[2]", "[9223372036854775799,9223372036854775807]", 8,
         "tensor 'w': data_offsets is [9223372036854775799, 9223372036854775807], expected to end within the 8 bytes of data"),
@@ -140,11 +146,14 @@ const std::vector<hostile> hostiles{
     one("F32", "[2]", "[4,12]", 12, "tensor 'w' begins at byte 4 of the data, expected 0, where the one before it ends"),
     one("F32", "[2]", "[0,8]", 9, "has 9 bytes of data, expected 8, where the last tensor ends"),
     header("{}", 1, "has 1 bytes of data, expected 0, where the last tensor ends"),
-    header("{" + w + "," + tensor("v", "F32", "[2]", "[4,12]") + "}", 12, "tensor 'v' begins at byte 4 of the data, expected 8, where the one before it ends"),
+    header("{" + w + "," + tensor("v", "F32", "[2]", "[4,12]") + "}", 12,
+           "tensor 'v' begins at byte 4 of the data, expected 8, where the one before it ends"),
     header("{" + w + "," + tensor("v", "F32", "[2]", "[12,20]") + "}", 20,
            "tensor 'v' begins at byte 12 of the data, expected 8, where the one before it ends"),
-    header("{" + w + "," + tensor("v", "F32", "[2]", "[0,8]") + "}", 8, "tensor 'v' begins at byte 0 of the data, expected 8, where the one before it ends"),
-    header("{" + w + "," + tensor("v", "F32", "[0]", "[4,4]") + "}", 8, "tensor 'v' begins at byte 4 of the data, expected 8, where the one before it ends"),
+    header("{" + w + "," + tensor("v", "F32", "[2]", "[0,8]") + "}", 8,
+           "tensor 'v' begins at byte 0 of the data, expected 8, where the one before it ends"),
+    header("{" + w + "," + tensor("v", "F32", "[0]", "[4,4]") + "}", 8,
+           "tensor 'v' begins at byte 4 of the data, expected 8, where the one before it ends"),
 };
 
 /// Opens the file and reads every tensor; false if it is refused. Whatever opens must lie inside the file.
@@ -200,18 +209,21 @@ TEST_CASE("safetensors: every flipped bit of length and header is refused or har
         (reads(put(folder / "flipped", flipped), 20) ? harmless : refused) += 1;
     }
     CHECK(refused > 800);
-    CHECK(harmless > 10);   // another letter in a name
+    CHECK(harmless > 10);  // another letter in a name
 }
 
 TEST_CASE("safetensors: random changes of a header are refused or harmless") {
     const temporary_folder folder;
     const std::string text = "{\"__metadata__\":{\"a\":\"b\"}," + w + "," + tensor("v", "BF16", "[2,3]", "[8,20]") + "}";
-    const std::vector<std::string> words{"{", "}", "[", "]", ",", ":", "\"", "0", "8", "-", "1e9", "null", "[]", "{}", "\"w\"", "\"shape\":[2],",
-                                         "9223372036854775807", "18446744073709551615", "4294967296", "\\u0000", "\xff", "F64", "U8", " "};
+    std::istringstream list(R"({ } [ ] , : " 0 8 - 1e9 null [] {} "w" "shape":[2], 9223372036854775807 18446744073709551615 \u0000 \xff F64 U8)");
+    const std::vector<std::string> words{std::istream_iterator<std::string>(list), {}};
     std::mt19937 random(1);
     for (int repeat = 0; repeat < 3000; ++repeat) {
         std::string changed = text;
-        for (auto edits = 1 + random() % 3; edits > 0; --edits) changed.replace(random() % changed.size(), random() % 6, words[random() % words.size()]);
+        for (auto edits = 1 + random() % 3; edits > 0; --edits) {
+            const auto at = random() % changed.size(), length = random() % 6;
+            changed.replace(at, length, words[random() % words.size()]);
+        }
         reads(put(folder / "changed", file_bytes(changed, 20)), 20);
     }
 }
@@ -219,7 +231,7 @@ TEST_CASE("safetensors: random changes of a header are refused or harmless") {
 TEST_CASE("safetensors: a header that claims 100 MB takes no memory") {
     const temporary_folder folder;
     const auto path = put(folder / "claim", file_bytes(100'000'000, "{}", 1000));
-    peak_bytes = live_bytes;
+    peak_bytes = live_bytes.load();
     const long before = live_bytes;
     CHECK_THROWS_AS(guild::io::safetensors{path}, guild::io::file_error);
     CHECK(peak_bytes - before < 1 << 16);
@@ -229,7 +241,7 @@ TEST_CASE("safetensors: a header that claims 100 MB takes no memory") {
 TEST_CASE("safetensors: tensors that claim much take no memory") {
     const temporary_folder folder;
     const auto path = put(folder / "claim", one("U8", "[1000000000000]", "[0,1000000000000]", 8, "").bytes);
-    peak_bytes = live_bytes;
+    peak_bytes = live_bytes.load();
     const long before = live_bytes;
     CHECK_THROWS_AS(guild::io::safetensors{path}, guild::io::file_error);
     CHECK(peak_bytes - before < 1 << 16);
@@ -246,7 +258,7 @@ TEST_CASE("safetensors: opening takes a small multiple of the header") {
     for (const std::string& text : {many + "}", "{" + tensor("w", "U8", "[" + dimensions + "]", "[0,0]") + "}", shared + "}"}) {
         const bool refused = text.find("[0,8]") != text.npos;
         const auto path = put(folder / "large", file_bytes(text, refused ? 8 : 0));
-        peak_bytes = live_bytes;
+        peak_bytes = live_bytes.load();
         const long before = live_bytes;
         CHECK(reads(path, 8) == !refused);
         CHECK(peak_bytes - before < 16 * static_cast<long>(text.size()) + (1 << 16));
