@@ -6,7 +6,7 @@ set(warnings
     -Wconversion)   # a count that loses bits
 target_compile_options(guild_dev INTERFACE
     "$<$<COMPILE_LANGUAGE:CXX>:${warnings}>"
-    # GCC bug 105593: every AVX-512 intrinsic without a mask, so every product of Eigen.
-    "$<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-uninitialized;-Wno-maybe-uninitialized>"
+    # GCC bugs 105593 (every AVX-512 intrinsic without a mask, so every product of Eigen) and 105651 (every std::string + char).
+    "$<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-uninitialized;-Wno-maybe-uninitialized;-Wno-restrict>"
     # Not -Wpedantic: the code that nvcc generates is full of line directives in GNU style.
     "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>")

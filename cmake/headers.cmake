@@ -19,6 +19,7 @@ set(guild_headers
     include/guild/core/bf16.hpp
     include/guild/core/buffer.hpp
     include/guild/core/check.hpp
+    include/guild/core/check_weights.hpp
     include/guild/core/error.hpp
     include/guild/core/exp.hpp
     include/guild/core/host_device.hpp

@@ -23,7 +23,7 @@ public:
     using gradients = guild::weights<Model, S>;
 
     /// Borrows the weights: they must outlive the layer and may change between calls (an optimiser, a mapped file).
-    explicit layer(const weights_view<Format>& w, const Model& m = {}, const Backend& b = {}) : p_{m, w, b} { check::weights(m, w); }
+    explicit layer(const typename parts::weights& w, const Model& m = {}, const Backend& b = {}) : p_{m, w, b} { check::weights(m, w); }
     explicit layer(const guild::weights<Model, Format>& w, const Backend& b = {}) : layer(w, w.model, b) {}
     explicit layer(guild::weights<Model, Format>&&, const Backend& = {}) = delete;  // would dangle
     /// Packed weights serve inference: `Format` is packed<...>.
@@ -36,22 +36,20 @@ public:
     void forward(view<const S> x, view<S> y, workspace<S>& ws, const batch& side = {}) const { run(x, y, ws, side); }
     /// Training: the same, and the tape keeps what backward needs. x must stay alive until then.
     void forward(view<const S> x, view<S> y, tape<S>& tp, const batch& side = {}) const {
-        tp.recorded = false;
         run(x, y, tp, side);
         tp.x = x;
         tp.side = side;
-        tp.recorded = true;
     }
     /// The losses of the model on what the tape holds, each times its weight.
     S loss(const tape<S>& tp) const {
         S sum(0);
-        require_recorded(tp);
+        check::filled(p_, tp, "tape");
         p_.model.each_loss([&](const auto& one) { sum += one.value(p_.routing_of(tp)); });
         return sum;
     }
     /// dy [T, H] -> dx [T, H] =, grad +=; the gradients of the model's losses included.
     void backward(view<const S> dy, view<S> dx, gradients& grad, tape<S>& tp) const {
-        require_recorded(tp);
+        check::filled(p_, tp, "tape");
         check::shape("dy", dy, tp.x.rows, p_.H());
         check_gradient(dx, grad, tp);
         check::apart("dx", dx, "dy", dy);
@@ -62,13 +60,14 @@ public:
     /// The same from gradients by each expert's output (tp.d_rows [R, H]) and weight (tp.d_weight [T, W]), for objectives that look at
     /// experts one by one. dx +=.
     void backward(view<S> dx, gradients& grad, tape<S>& tp) const {
-        require_recorded(tp);
+        check::filled(p_, tp, "tape");
         check_gradient(dx, grad, tp);
         walk_back(dx, grad, tp);
     }
 
     /// How the last forward was shared out.
     guild::load load(const workspace<S>& ws) const {
+        check::filled(p_, ws, "workspace");
         guild::load l;
         for (long e = 0; e < p_.E(); ++e) l.count.push_back(ws.plan.offset[e + 1] - ws.plan.offset[e]);
         l.total = ws.plan.rows;
@@ -76,7 +75,7 @@ public:
     }
     /// Token t's row of the gate after every stage, first the logits: for tests, plots and people.
     std::vector<gate::snapshot<S>> inspect(tape<S>& tp, long t) const {
-        require_recorded(tp);
+        check::filled(p_, tp, "tape");
         return gate::inspect(p_.model, p_.w.gate, tp.side, view<const S>(tp.logits.shape(tp.x.rows, p_.P())), tp.gate, t);
     }
     /// See workspace::reserve.
@@ -88,6 +87,8 @@ public:
 
 private:
     void run(view<const S> x, view<S> y, auto& ws, const batch& side) const {
+        ws.filled = false;
+        if (x.rows < 0) detail::raise<shape_error>("guild::layer: x is [", x.rows, ", ", x.cols, "], expected [at least 0, ", p_.H(), "]");
         check::shape("x", x, x.rows, p_.H());
         check::shape("y", y, x.rows, p_.H());
         check::apart("y", y, "x", x);
@@ -99,6 +100,8 @@ private:
         step::routed(p_, x, ws);             // rows [R, H]
         step::shared(p_, x, y, ws);          // y =
         step::combine(p_, x, ws, y);         // y +=
+        ws.by = p_.numbers();
+        ws.filled = true;
     }
     void walk_back(view<S> dx, gradients& grad, tape<S>& tp) const {
         step::routed_backward(p_, grad, tp);      // d_read [R, H], grad.experts +=
@@ -107,13 +110,11 @@ private:
         step::choose_backward(p_, grad, tp);      // d_logits +=, grad.learned +=
         step::logits_backward(p_, dx, grad, tp);  // dx +=, grad.router +=
     }
-    static void require_recorded(const tape<S>& tp) {
-        if (!tp.recorded) detail::raise<argument_error>("guild::layer: the tape is empty, expected one that a forward of this layer has filled");
-    }
     void check_gradient(view<S> dx, const gradients& grad, const tape<S>& tp) const {
         check::shape("dx", dx, tp.x.rows, p_.H());
         check::apart("dx", dx, "x", tp.x);
-        if (!(grad.model.config == p_.model.config)) detail::raise<shape_error>("guild::layer: the gradients belong to a model of other numbers");
+        check::gradients(p_.model, grad);
+        p_.model.each_loss([&](const auto& loss) { balance::check_size<S>(loss, tp.x.rows * p_.P()); });
     }
 
     parts p_;

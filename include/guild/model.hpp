@@ -101,7 +101,7 @@ template <config C, auto... Policies> struct model {
     static constexpr auto extent() { return guild::extent<experts(), stages().extra(experts()), stages().slots(experts(), config.top_k)>{}; }
     /// f(loss) for each loss.
     template <class F> static constexpr void each_loss(F f) {
-        const auto one = [&](auto p) {
+        [[maybe_unused]] const auto one = [&](auto p) {
             if constexpr (loss_policy<decltype(p)>) f(p);
         };
         (one(Policies), ...);

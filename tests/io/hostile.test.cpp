@@ -18,21 +18,21 @@ namespace {
 std::atomic<long> live_bytes{0}, peak_bytes{0};
 }  // namespace
 
-void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+[[gnu::noinline]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
     void* p = std::malloc(bytes == 0 ? 1 : bytes);
     const long live = live_bytes += static_cast<long>(malloc_usable_size(p));
     if (live > peak_bytes) peak_bytes = live;
     return p;
 }
-void* operator new(std::size_t bytes) {
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
     if (void* p = operator new(bytes, std::nothrow)) return p;
     throw std::bad_alloc{};
 }
-void operator delete(void* p) noexcept {
+[[gnu::noinline]] void operator delete(void* p) noexcept {
     live_bytes -= static_cast<long>(malloc_usable_size(p));
     std::free(p);
 }
-void operator delete(void* p, std::size_t) noexcept { operator delete(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { operator delete(p); }
 
 namespace {
 struct hostile {

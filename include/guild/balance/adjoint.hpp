@@ -18,16 +18,22 @@ template <class S> struct lifted {
 };
 }  // namespace detail
 
+/// Throws argument_error where `backward` would have to differentiate more numbers one by one than is sensible.
+template <class S, class Loss> void check_size(const Loss& loss, long size) {
+    if constexpr (!requires(const routing<S>& r, const routing_gradient<S>& g) { loss.backward(r, g); }) {
+        if (size > 4096)
+            guild::detail::raise<argument_error>(
+                "guild: a loss without `backward` is differentiated number by number, which is for at most 4096 logits, found ", size,
+                "; give it a backward(routing, gradient)");
+    }
+}
+
 /// g += gradient of the loss. Without a `backward` of its own: one dual-number pass of `value` for every logit, score and weight,
 /// O(T P) passes, for tests and small sizes; throws argument_error above T P = 4096.
 template <class Loss, class S> void backward(const Loss& loss, const routing<S>& r, const routing_gradient<S>& g) {
     if constexpr (requires { loss.backward(r, g); }) loss.backward(r, g);
     else {
-        const long size = r.logit.rows * r.logit.cols;
-        if (size > 4096)
-            guild::detail::raise<argument_error>(
-                "guild: a loss without `backward` is differentiated number by number, which is for at most 4096 logits, found ", size,
-                "; give it a backward(routing, gradient)");
+        check_size<S>(loss, r.logit.rows * r.logit.cols);
         detail::lifted<S> logit(r.logit), score(r.score), weight(r.weight);
         const routing<dual<S>> seen{r.experts, r.slots, r.top_k, logit.seen(), score.seen(), weight.seen(), r.expert, r.wanted, r.side};
         const auto each = [&](detail::lifted<S>& in, view<S> by) {

@@ -1,8 +1,9 @@
 #pragma once
+#include <guild/core/check_weights.hpp>
 #include <guild/core/parts.hpp>
 
+#include <cstdint>
 #include <functional>
-#include <string>
 
 /// The preconditions of a call, checked once per call and before anything is written.
 namespace guild::inline v0::check {
@@ -18,34 +19,44 @@ template <class T> void shape(const char* name, view<T> v, long rows, long cols)
 template <class A, class B> void apart(const char* name, view<A> a, const char* other, view<B> b) {
     const auto *a0 = static_cast<const void*>(a.data), *b0 = static_cast<const void*>(b.data);
     if (a.rows == 0 || b.rows == 0) return;
+    if (a.stride == b.stride && a.stride > 0 && sizeof(A) == sizeof(B)) {  // columns of one buffer, side by side
+        const long gap = (reinterpret_cast<std::intptr_t>(b0) - reinterpret_cast<std::intptr_t>(a0)) / static_cast<long>(sizeof(A)) % a.stride;
+        const long at = gap < 0 ? gap + a.stride : gap;
+        if (at >= a.cols && at + b.cols <= a.stride) return;
+    }
     const auto *a1 = static_cast<const void*>(a.row(a.rows - 1) + a.cols), *b1 = static_cast<const void*>(b.row(b.rows - 1) + b.cols);
     if (std::less<>{}(a0, b1) && std::less<>{}(b0, a1))
         detail::raise<argument_error>("guild::layer: ", name, " and ", other, " overlap, expected separate memory");
 }
 
-/// A weight that the model has is there.
-inline void present(const char* name, const void* data, bool needed) {
-    if (needed && !data) detail::raise<argument_error>("guild::layer: weights ", name, " are null, which this model needs");
-}
-template <class Model, class Format> void weights(const Model& m, const weights_view<Format>& w) {
-    m.check();
-    const auto network = [&](const char* name, const auto& n, bool used, bool bias) {
-        const std::string of(name);
+/// Every tensor has the size that the model gives it.
+template <class Model, class S> void gradients(const Model& m, const guild::weights<Model, S>& grad) {
+    const guild::config& c = m.config;
+    const auto n = m.extent();
+    bool same = grad.model.config == c;
+    const auto has = [&](const auto& tensor, long size) { same = same && static_cast<long>(tensor.size()) == size; };
+    const auto network = [&](const auto& w, long E, long F, bool bias) {
         const bool gated = m.activation.inputs == 2;
-        present((of + ".gate").c_str(), n.gate.data, used && gated);
-        present((of + ".up").c_str(), n.up.data, used);
-        present((of + ".down").c_str(), n.down.data, used);
-        present((of + ".gate_bias").c_str(), n.gate_bias.data, used && gated && bias);
-        present((of + ".up_bias").c_str(), n.up_bias.data, used && bias);
-        present((of + ".down_bias").c_str(), n.down_bias.data, used && bias);
+        has(w.gate, gated ? E * F * c.hidden : 0);
+        has(w.up, E * F * c.hidden);
+        has(w.down, E * F * c.hidden);
+        has(w.gate_bias, gated && bias ? E * F : 0);
+        has(w.up_bias, bias ? E * F : 0);
+        has(w.down_bias, bias ? E * c.hidden : 0);
     };
-    present("router", w.router.data, true);
-    present("gate.learned", w.gate.learned, m.stages().learned(m.experts()) > 0);
-    present("gate.state", w.gate.state, m.stages().state(m.experts()) > 0);
-    present("shared_gate", w.shared_gate, m.shared.learned);
-    present("constant", w.constant, m.passive.constant > 0);
-    network("experts", w.experts, true, m.config.expert_bias);
-    network("shared", w.shared, m.config.shared_width() > 0, m.config.shared_bias);
+    has(grad.router, long(n.experts + n.extra) * c.hidden);
+    has(grad.learned, m.stages().learned(n.experts));
+    has(grad.shared_gate, m.shared.learned ? c.hidden : 0);
+    has(grad.constant, long(m.passive.constant) * c.hidden);
+    network(grad.experts, c.routed_experts, c.expert_hidden, c.expert_bias);
+    network(grad.shared, c.shared_width() > 0, c.shared_width(), c.shared_bias);
+    if (!same) detail::raise<shape_error>("guild::layer: the gradients belong to a model of other numbers");
+}
+
+/// The workspace or tape holds a forward of a layer with these numbers.
+template <class P, class S> void filled(const P& p, const workspace<S>& ws, const char* what) {
+    if (!ws.filled) detail::raise<argument_error>("guild::layer: the ", what, " is empty, expected one that a forward of this layer has filled");
+    if (!(ws.by == p.numbers())) detail::raise<argument_error>("guild::layer: the ", what, " was filled by a layer of other numbers");
 }
 
 /// A list of the batch has its length, if it is given.

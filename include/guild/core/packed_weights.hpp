@@ -1,5 +1,5 @@
 #pragma once
-#include <guild/core/weights.hpp>
+#include <guild/core/check_weights.hpp>
 
 namespace guild::inline v0 {
 
@@ -27,7 +27,7 @@ public:
 
     /// Packs; throws argument_error if the model's numbers break a rule. A hash table stays where it is.
     explicit packed_weights(const source& w, const Model& m = {}, const Backend& b = {})
-        : model_(checked(m)),
+        : model_(checked(m, w)),
           table_(w.gate.table),
           experts_(b.pack(w.experts, m.config.routed_experts, m.config.expert_hidden, m.config.hidden)),
           shared_(b.pack(w.shared, m.config.shared_width() > 0, m.config.shared_width(), m.config.hidden)) {
@@ -50,8 +50,8 @@ public:
     }
 
 private:
-    static const Model& checked(const Model& m) {
-        m.check();
+    static const Model& checked(const Model& m, const source& w) {
+        check::weights(m, w);
         return m;
     }
     [[no_unique_address]] Model model_;

@@ -48,6 +48,8 @@ template <class Model, class Format, class Backend> struct parts {
     long P() const { return model.extent().experts + model.extent().extra; }
     long W() const { return model.extent().slots; }
 
+    layer_numbers numbers() const { return {model.config, model.extent().experts, model.extent().extra, model.extent().slots}; }
+
     /// The rows of the experts that have matrices; how many these are of the R.
     groups<S> routed(const workspace<S>& ws) const {
         return {routed_experts(), ws.plan.offset.data(), ws.plan.token.data(), weighs_input ? ws.factor.data() : nullptr};

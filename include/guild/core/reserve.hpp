@@ -46,6 +46,7 @@ template <class P> void reserve(const P& p, auto& ws, long T, long R) {
         ws.shared_d_h.shape(T, P::inputs * G);
         ws.partial.shape((T + gate::learned_chunk - 1) / gate::learned_chunk, p.model.stages().learned(p.model.extent().experts));
     }
+    ws.filled = false;
     ws.max_tokens = T;
     ws.max_rows = R;
 }

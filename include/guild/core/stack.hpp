@@ -2,6 +2,9 @@
 #include <guild/core/bf16.hpp>
 #include <guild/core/scalar.hpp>
 
+#include <concepts>
+#include <type_traits>
+
 namespace guild::inline v0 {
 
 constexpr float decode(float w) { return w; }
@@ -17,7 +20,8 @@ template <class W> struct stack {
 
     constexpr W* row(long e, long r) const { return data + e * expert_stride + r * row_stride; }
     constexpr auto operator()(long e, long r, long c) const { return decode(row(e, r)[c]); }
-    constexpr operator stack<const W>() const requires(!std::is_const_v<W>) { return {data, expert_stride, row_stride}; }
+    template <class C>
+    requires(std::same_as<C, const W> && !std::is_const_v<W>) constexpr operator stack<C>() const { return {data, expert_stride, row_stride}; }
 };
 
 /// What goes with a weight format: the scalar of its activations, and how a matrix of it is stored and read. A format with

@@ -1,8 +1,16 @@
 #pragma once
+#include <guild/config.hpp>
 #include <guild/dispatch/plan.hpp>
 #include <guild/gate/run.hpp>
 
 namespace guild::inline v0 {
+
+/// The numbers of the layer that filled a workspace.
+struct layer_numbers {
+    guild::config config{};
+    int experts = 0, extra = 0, slots = 0;
+    constexpr bool operator==(const layer_numbers&) const = default;
+};
 
 /// The memory of one forward, one per concurrent caller of a const layer. It grows on use; after `reserve` it never allocates, and
 /// a forward that would need more throws shape_error before y is written.
@@ -16,6 +24,8 @@ template <class S> struct workspace {
     buffer<S> shared_h, shared_a;  ///< [T, inputs G], [T, G], G the width of the shared network
     buffer<S> shared_rows;         ///< [T, H] where the shared policy learns
     long max_tokens = -1, max_rows = -1;
+    bool filled = false;  ///< a forward has run to its end
+    layer_numbers by;     ///< of the layer that ran it
 
     /// Room for `tokens` tokens and `most` routed rows; < 0: tokens W, as many as there can be.
     template <class Layer> void reserve(const Layer& layer, long tokens, long most = -1) { layer.reserve(*this, tokens, most); }
@@ -33,7 +43,6 @@ template <class S> struct tape : workspace<S> {
     buffer<S> shared_d_rows, shared_d_a, shared_d_h;  ///< [T, H], [T, G], [T, inputs G]
     buffer<S> shared_d_logit;                         ///< [T]
     buffer<S> partial;                                ///< of the gradients of learned numbers
-    bool recorded = false;                            ///< a forward has filled it
 
     template <class Layer> void reserve(const Layer& layer, long tokens, long most = -1) { layer.reserve(*this, tokens, most); }
 };

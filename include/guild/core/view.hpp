@@ -26,7 +26,8 @@ template <class T> struct view {
         static_assert(matrix::IsRowMajor || matrix::ColsAtCompileTime == 1, "guild::view: activations are row-major, [tokens, width]");
         static_assert(matrix::InnerStrideAtCompileTime == 1, "guild::view: the numbers of a row must lie side by side");
     }
-    constexpr operator view<const T>() const requires(!std::is_const_v<T>) { return {data, rows, cols, stride}; }
+    template <class C>
+    requires(std::same_as<C, const T> && !std::is_const_v<T>) constexpr operator view<C>() const { return {data, rows, cols, stride}; }
     constexpr T* row(long r) const { return data + r * stride; }
     constexpr T& operator()(long r, long c) const { return data[r * stride + c]; }
     /// Columns [first, first + n).

@@ -88,9 +88,8 @@ __global__ void __launch_bounds__(gate_threads)
 /// d_weight [T, W], d_score [T, E] or null -> d_logit [T, P] +=, d_learned [T, L] =: each token's share of the gradient of the L
 /// learned numbers, null if there are none. Padded tokens add nothing. Recomputes the row from its logits.
 template <class Pipeline, class Extent>
-__global__ void __launch_bounds__(gate_threads)
-    gate_backward(Pipeline stages, Extent n, gate_data<float> d, batch side, const float* logit, long T, const float* d_weight,
-                  const float* d_score, float* d_logit, float* d_learned) {
+__global__ void __launch_bounds__(gate_threads) gate_backward(Pipeline stages, Extent n, gate_data<float> d, batch side, const float* logit, long T,
+                                                              const float* d_weight, const float* d_score, float* d_logit, float* d_learned) {
     const long t = detail::token_of_warp();
     if (t >= T) return;
     const int P = n.experts + n.extra, L = stages.learned(n.experts);

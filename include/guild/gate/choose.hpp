@@ -52,7 +52,7 @@ struct expert_scale {
         for (int k = 0; k < in.n.slots; ++k) {
             const int e = in.expert[k];
             if (e == no_expert) continue;
-            if (in.owns(e)) g.learned[e] += g.weight[k] * in.weight[k];
+            g.learn(e, g.weight[k] * in.weight[k]);
             g.weight[k] = g.weight[k] * t.learned[e];
         }
     }

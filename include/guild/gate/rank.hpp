@@ -1,7 +1,6 @@
 #pragma once
 #include <guild/core/scalar.hpp>
 
-#include <bit>
 #include <cstdint>
 #include <limits>
 
@@ -33,10 +32,10 @@ template <class R> GUILD_HOST_DEVICE constexpr void insert(rank<R>* list, int& h
 }
 
 /// A key as an integer in the same order, -0 equal to 0: integers have an associative maximum, so a search for it is vector code.
-inline std::int32_t to_ordered(float key) {
-    const auto bits = std::bit_cast<std::int32_t>(key + 0.f);
+GUILD_HOST_DEVICE inline std::int32_t to_ordered(float key) {
+    const auto bits = __builtin_bit_cast(std::int32_t, key + 0.f);  // std::bit_cast is host code
     return bits ^ ((bits >> 31) & 0x7fffffff);
 }
-inline float from_ordered(std::int32_t key) { return std::bit_cast<float>(key ^ ((key >> 31) & 0x7fffffff)); }
+GUILD_HOST_DEVICE inline float from_ordered(std::int32_t key) { return __builtin_bit_cast(float, key ^ ((key >> 31) & 0x7fffffff)); }
 
 }  // namespace guild::inline v0

@@ -94,7 +94,7 @@ template <class S, class Extent, class Lanes = one_lane> struct row {
     GUILD_HOST_DEVICE void best(int count, rank<real>* out, int begin, int end) const {
         const auto ranked = [&](int e) { return rank<real>::of(value(score[e]) + bias[e], e); };
         if constexpr (in_order) {
-            constexpr auto taken = std::numeric_limits<std::int64_t>::min();
+            constexpr std::int64_t taken = -0x7fffffffffffffff - 1;
             std::int64_t key[Extent::max_experts];
             const int size = end - begin;
             for (int i = 0; i < size; ++i)

@@ -1,0 +1,31 @@
+// Forward and backward of every published gate at the sizes of a published model, of a stage with extra logits, learned numbers and
+// random draws, and of sizes read at run time.
+#include <guild/cuda/gate.cuh>
+#include <guild/model.hpp>
+#include <support/noisy_gate.hpp>
+
+namespace gates {
+using namespace guild;
+
+template <int E, int K, auto Gate> struct gated : model<config{.hidden = 1, .expert_hidden = 1, .routed_experts = E, .top_k = K}, Gate> {};
+
+template <class Model>
+cudaError_t launch(const Model& m, long T, const gate_data<float>& data, const cuda::batch& side, float* numbers, int* expert) {
+    cuda::gate_forward<<<cuda::gate_blocks(T), cuda::gate_threads>>>(m.stages(), m.extent(), data, side, numbers, T, expert, numbers);
+    cuda::gate_backward<<<cuda::gate_blocks(T), cuda::gate_threads>>>(m.stages(), m.extent(), data, side, numbers, T, numbers, numbers, numbers,
+                                                                      numbers);
+    return cudaGetLastError();
+}
+#define LAUNCH(...) template cudaError_t launch(const __VA_ARGS__&, long, const gate_data<float>&, const cuda::batch&, float*, int*);
+
+LAUNCH(gated<64, 6, deepseek_moe_gate{}>)
+LAUNCH(gated<160, 6, deepseek_v2_gate{}>)
+LAUNCH(gated<64, 6, deepseek_v2_lite_gate{}>)
+LAUNCH(gated<256, 8, deepseek_v3_gate{}>)
+LAUNCH(gated<8, 2, mixtral_gate{}>)
+LAUNCH(gated<128, 8, qwen3_gate{}>)
+LAUNCH(gated<16, 2, gshard_gate{}>)
+LAUNCH(gated<16, 1, switch_gate{}>)
+LAUNCH(gated<64, 4, noisy_gate{}>)
+LAUNCH(dynamic_model<deepseek_v3_gate, swiglu, plain_shared, 64>)
+}  // namespace gates

@@ -1,0 +1,115 @@
+#include <support/products.hpp>
+#include <support/allocations.hpp>
+#include <support/matrix.hpp>
+#include <support/noisy_gate.hpp>
+#include <support/policies.hpp>
+#include <support/shapes.hpp>
+
+#include <doctest/doctest.h>
+
+// After `reserve` nothing allocates, and without it nothing after the first call.
+
+namespace {
+using guild::config;
+template <class F> long allocations(F f) {
+    const long before = test::allocations;
+    f();
+    return test::allocations - before;
+}
+
+/// Forward for inference and training, loss and backward, each with the number of its allocations.
+template <class Layer> struct calls {
+    using S = typename Layer::scalar;
+    const Layer& layer;
+    long T;
+    test::matrix<S> x, dy, y, dx;
+    typename Layer::gradients gradient;
+    guild::workspace<S> ws{};
+    guild::tape<S> tape{};
+
+    calls(const Layer& l, long tokens)
+        : layer(l), T(tokens), x(T, l.model().config.hidden), dy(T, x.cols()), y(T, x.cols()), dx(T, x.cols()), gradient(l.model()) {
+        x.random(1), dy.random(2);
+    }
+    long infer(long n) {
+        return allocations([&] { layer.forward(rows(x, n), rows(y, n), ws); });
+    }
+    long train(long n) {
+        return allocations([&] {
+            layer.forward(rows(x, n), rows(y, n), tape);
+            layer.backward(rows(dy, n), rows(dx, n), gradient, tape);
+        });
+    }
+
+private:
+    static guild::view<S> rows(test::matrix<S>& m, long n) { return {m.all().data, n, m.cols()}; }
+};
+
+template <class Layer> void check(const Layer& layer) {
+    {
+        calls c(layer, 70);
+        c.ws.reserve(layer, 70);
+        c.tape.reserve(layer, 70);
+        for (const long n : {70, 1, 0, 33, 70}) {
+            CAPTURE(n);
+            CHECK(c.infer(n) == 0);
+            CHECK(c.train(n) == 0);
+        }
+    }
+    {
+        calls c(layer, 70);
+        CHECK(c.infer(70) > 0);
+        CHECK(c.train(70) > 0);
+        for (const long n : {1, 0, 33, 70}) {
+            CAPTURE(n);
+            CHECK(c.infer(n) == 0);
+            CHECK(c.train(n) == 0);
+        }
+    }
+}
+
+struct fixed
+    : guild::model<
+          config{.hidden = 24, .expert_hidden = 20, .routed_experts = 6, .top_k = 2, .shared_experts = 1, .expert_bias = true, .shared_bias = true},
+          noisy_gate{}, guild::gated_shared{}, guild::passive{.zero = 1, .identity = 1, .constant = 1}, guild::residual::complement> {};
+struct input_weighed : guild::model<config{.hidden = 8, .expert_hidden = 300, .routed_experts = 5, .top_k = 2}, test::llama4_gate{}, guild::relu{}> {
+};
+struct crowded : guild::model<config{.hidden = 8, .expert_hidden = 4, .routed_experts = 5, .top_k = 2}, test::capacity_gate{.most = 9}> {};
+struct balanced : guild::model<config{.hidden = 8, .expert_hidden = 4, .routed_experts = 5, .top_k = 2}, guild::expert_loss{}, guild::switch_loss{},
+                               guild::z_loss{}> {};
+}  // namespace
+
+TEST_CASE("the counter counts") {
+    CHECK(allocations([] { std::vector<double> v(3); }) == 1);
+    CHECK(allocations([] { std::free(std::malloc(8)); }) == 1);
+    CHECK(allocations([] {}) == 0);
+}
+
+TEST_CASE("no allocation after reserve, nor after the first call: numbers known to the compiler") {
+    const auto a = guild::random_weights<fixed>(1);
+    const auto b = guild::random_weights<input_weighed>(1);
+    const auto c = guild::random_weights<crowded>(1);
+    const auto d = guild::random_weights<balanced>(1);
+    check(guild::layer(a));
+    check(guild::layer(b));
+    check(guild::layer(c));
+    check(guild::layer(d));
+}
+
+TEST_CASE("no allocation after reserve, nor after the first call: numbers at run time, bf16 weights, a pool of threads") {
+    using model = test::gated_model<>;
+    const test::shape s{.config = {.hidden = 70, .expert_hidden = 300, .routed_experts = 5, .top_k = 2, .shared_experts = 1}};
+    const auto w = s.weights<guild::bf16>(s.model<model>());
+    const guild::thread_pool pool(3);
+    check(guild::layer(w, guild::backend::eigen{guild::threads{pool}}));
+}
+
+TEST_CASE("a reserve for few rows serves a batch that needs no more") {
+    const auto w = guild::random_weights<crowded>(1);
+    const guild::layer layer(w);
+    calls c(layer, 70);
+    c.ws.reserve(layer, 70, 45);  // 5 experts of at most 9 rows
+    c.tape.reserve(layer, 70, 45);
+    CHECK(c.infer(70) == 0);
+    CHECK(c.train(70) == 0);
+}

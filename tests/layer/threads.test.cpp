@@ -1,0 +1,44 @@
+#include <support/products.hpp>
+#include <support/outcome.hpp>
+#include <support/policies.hpp>
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <deque>
+#include <thread>
+
+// A const layer serves any number of threads, each with a workspace of its own.
+
+namespace {
+struct shared_by_all
+    : guild::model<guild::config{.hidden = 24, .expert_hidden = 20, .routed_experts = 6, .top_k = 2, .shared_experts = 1, .expert_bias = true},
+                   test::learned_gate{}, guild::gated_shared{}, guild::passive{.constant = 1}, guild::expert_loss{}> {};
+using layer = guild::layer<shared_by_all, float, guild::backend::eigen<guild::threads>>;
+
+bool same(const test::outcome<layer>& a, const test::outcome<layer>& b) {
+    return test::same_bits(a.inferred, b.inferred) && test::same_bits(a.y, b.y) && test::same_bits(a.dx, b.dx) && a.loss == b.loss &&
+           test::same_gradients(a.gradient, b.gradient);
+}
+}  // namespace
+
+TEST_CASE("eight threads on one const layer get the bits of one thread alone") {
+    const auto w = guild::random_weights<shared_by_all>(1);
+    const guild::thread_pool pool(3);
+    const layer l(w, guild::backend::eigen{guild::threads{pool}});
+    std::deque<test::outcome<layer>> expected;  // they cannot move
+    for (const long T : {1, 7, 30, 64, 65}) expected.emplace_back(l, test::first_tokens(T));
+
+    std::atomic<int> wrong{0}, calls{0};
+    std::vector<std::thread> callers;
+    for (std::size_t caller = 0; caller < 8; ++caller)
+        callers.emplace_back([&, caller] {
+            for (std::size_t i = 0; i < 40; ++i, ++calls) {
+                const auto& e = expected[(i + caller) % expected.size()];
+                wrong += same(test::outcome<layer>(l, test::first_tokens(e.x.rows())), e) ? 0 : 1;
+            }
+        });
+    for (std::thread& caller : callers) caller.join();
+    CHECK(calls == 320);
+    CHECK(wrong == 0);
+}

@@ -1,0 +1,71 @@
+#pragma once
+#include <guild/core/error.hpp>
+#include <guild/gate/rank.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+/// Reference files, tests/golden: a case is a map of text and tensors by name. What is missing or malformed is an error that names file
+/// and entry, so that a test cannot pass by comparing nothing.
+namespace golden {
+
+class file {
+public:
+    explicit file(const std::string& path);
+    file(file&&) noexcept;
+    ~file();
+
+    const std::string& name() const { return name_; }
+    std::vector<std::string> tensors() const;
+    bool has(const std::string& tensor) const;
+    std::vector<long> shape(const std::string& tensor) const;
+
+    // ---- metadata ----
+    const std::string& text(const std::string& key) const;
+    double number(const std::string& key) const;
+    int integer(const std::string& key) const;
+    bool flag(const std::string& key) const;
+    /// Between blanks.
+    std::vector<std::string> words(const std::string& key) const;
+
+    // ---- tensors ----
+    /// F32 or F64, exact.
+    std::vector<double> numbers(const std::string& tensor) const;
+    /// The same in S: exact in double, rounded to float.
+    template <class S> std::vector<S> numbers_as(const std::string& tensor) const {
+        std::vector<S> list;
+        for (const double v : numbers(tensor)) list.push_back(static_cast<S>(v));
+        return list;
+    }
+    /// I64.
+    std::vector<int> integers(const std::string& tensor) const;
+    /// U8: 0 or 1.
+    std::vector<bool> flags(const std::string& tensor) const;
+
+    [[noreturn]] void fail(const std::string& what) const { throw guild::error("golden: " + name_ + ": " + what); }
+
+private:
+    struct contents;
+    std::string name_;
+    std::unique_ptr<contents> in_;
+};
+
+/// The files of a folder of tests/golden, by name; there is at least one.
+std::vector<file> files(const std::string& folder);
+
+/// max |a - b| / max |b|, the measure of all stated tolerances; infinite where one is not finite or lengths differ, 0 for equal zeros.
+template <class S> double deviation(const S* a, std::size_t size, const std::vector<double>& b) {
+    double most = 0, scale = 0;
+    for (std::size_t i = 0; i < b.size() && i < size; ++i) {
+        const double difference = std::abs(static_cast<double>(a[i]) - b[i]);
+        most = difference <= most ? most : difference;  // NaN stays
+        scale = std::max(scale, std::abs(b[i]));
+    }
+    if (size != b.size() || !std::isfinite(most)) return guild::infinity<double>;
+    return most == 0 ? 0 : most / scale;
+}
+
+}  // namespace golden
