@@ -9,7 +9,7 @@ namespace language_model {
 struct options {
     std::vector<std::string> text, held_out;
     std::string model = "both";  ///< deepseek_moe, gshard or both
-    long steps = 720;            ///< of each model
+    long steps = 640;            ///< of each model
     double minutes = 0;          ///< of the first model, instead of steps; 0: steps
     std::uint64_t seed = 1;
     int threads = 0;  ///< 0: as many as the machine has

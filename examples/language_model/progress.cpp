@@ -2,11 +2,17 @@
 #include "svg.hpp"
 
 #include <iostream>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 namespace language_model {
 
 namespace {
+/// Columns of the terminal, 80 where it does not say.
+std::size_t columns() {
+    winsize size{};
+    return ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
 std::string padded(std::string s, std::size_t width) { return s.size() < width ? std::string(width - s.size(), ' ') + s : s; }
 }  // namespace
 
@@ -23,10 +29,10 @@ void progress::show(const status& s) {
     if (!s.milestone && (!terminal_ || now - last_ < std::chrono::milliseconds(200))) return;
     last_ = now;
     const std::string steps = s.steps > 0 ? std::to_string(s.steps) : "?";
-    std::string line = std::string(s.model) + "  step " + padded(std::to_string(s.step), steps.size()) + '/' + steps + "  training " +
-                       number(s.training, 3) + "  held out " + (s.held_out < 0 ? "  -  " : number(s.held_out, 3)) + " bits/byte  " +
+    std::string line = std::string(s.model) + "  " + padded(std::to_string(s.step), steps.size()) + '/' + steps + "  train " + number(s.training, 3) +
+                       "  held out " + (s.held_out < 0 ? "  -  " : number(s.held_out, 3)) + " bits/byte  " +
                        padded(grouped(static_cast<long>(s.bytes_per_second)), 6) + " bytes/s  busiest expert " + number(s.busiest, 2) + 'x';
-    if (terminal_) std::cout << '\r' << line << "\x1b[K" << std::flush;
+    if (terminal_) std::cout << '\r' << line.substr(0, columns() - 1) << "\x1b[K" << std::flush;
     else std::cout << line << std::endl;
     open_ = terminal_;
 }

@@ -2,6 +2,7 @@
 #include "../initialise.hpp"
 #include "../model.hpp"
 #include "../sampling.hpp"
+#include "../training.hpp"
 #include "gradient.hpp"
 
 #include <unistd.h>
@@ -127,4 +128,31 @@ TEST_CASE("a continuation has the length asked for, depends on the seed, and goe
     CHECK(a.size() == 12);
     CHECK(a == continuation(model, w, "ab", 12, {}, 1));
     CHECK(a != continuation(model, w, "ab", 12, {}, 2));
+}
+
+TEST_CASE("training finds a simple rule, and the same bits for any number of threads") {
+    document d{"rule", {}};
+    for (int i = 0; i < 300; ++i) d.text += i % 3 == 0 ? "ab" : "cd";
+    const std::vector<document> all{d};
+    const windows text(all, 5, "training");
+    const settings how{.steps = 80, .sequences = 8, .seed = 1, .schedule = {.rate = 0.02, .warm_up = 10}};
+    const auto run = [&](const threads& executor) {
+        const transformer<few, float> model(small, executor);
+        auto w = model.zero();
+        progress line;
+        return train("few", model, w, text, text.consecutive(), how, line);
+    };
+    const guild::thread_pool one{1}, three{3};
+    const outcome a = run(one), b = run(three);
+    CHECK(a.held_out < 1);  // about half a bit: what follows the second byte that is read is certain
+    CHECK(a.held_out == b.held_out);
+    CHECK(a.training == b.training);
+    CHECK(a.load == b.load);
+    CHECK(a.steps == 80);
+    CHECK(a.tokens == 80 * 8 * 5);
+    REQUIRE(a.curve.size() == 16);
+    CHECK(a.curve.front().held_out > a.curve.back().held_out);
+    CHECK(a.curve.back().held_out == a.held_out);  // fewer windows than the curve may have: the whole text
+    REQUIRE(a.load.size() == 2);
+    CHECK(std::accumulate(a.load[0].begin(), a.load[0].end(), 0L) == static_cast<long>(text.consecutive().size()) * 5 * 3);
 }

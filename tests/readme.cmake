@@ -1,0 +1,10 @@
+# The program in README.md is the one in examples/01_forward.cpp, between its two marks.
+file(READ ${ROOT}/README.md readme)
+file(READ ${ROOT}/examples/01_forward.cpp example)
+if(NOT example MATCHES "// \\[ten lines\n(.*)    // ten lines\\]")
+    message(FATAL_ERROR "examples/01_forward.cpp has lost its marks [ten lines ... ten lines]")
+endif()
+string(FIND "${readme}" "${CMAKE_MATCH_1}" at)
+if(at EQUAL -1)
+    message(FATAL_ERROR "README.md does not show the program of examples/01_forward.cpp:\n${CMAKE_MATCH_1}")
+endif()
