@@ -163,6 +163,9 @@ template <class Format, class Model> void check(const Model& m, int ups, int dow
 }  // namespace
 
 static_assert(guild::compute_backend<fused>);
+// From a temporary a layer would dangle.
+static_assert(!std::is_constructible_v<guild::layer<alone, guild::packed<float>, fused>, guild::packed_weights<alone, float, fused>>);
+static_assert(std::is_constructible_v<guild::layer<alone, guild::packed<float>, fused>, const guild::packed_weights<alone, float, fused>&>);
 
 TEST_CASE("a backend with a packed layout and fused products serves inference") {
     check<double>(with_losses{}, 2, 1);

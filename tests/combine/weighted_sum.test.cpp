@@ -107,7 +107,7 @@ TEST_CASE("combine: rows are added in ascending expert id, one by one") {
     std::copy(weight, weight + 3, c.weight.data());
     dispatch::count(c, 3, p);
     dispatch::sort(c, 3, p);
-    const float rows[] = {1e8f, -1e8f, 1};  // of experts 0, 1, 2: in any other order the sum is 0
+    const float rows[] = {1e8f, -1e8f, 1, 9, 9};  // of experts 0, 1, 2: in any other order the sum is 0
     float y[] = {0};
     combine::forward<false>(plain_loops, residual::none, c, p, 0, view<const float>(rows, 3, 1), {}, view<float>(y, 1, 1));
     CHECK(y[0] == 1);

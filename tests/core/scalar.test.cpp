@@ -58,12 +58,12 @@ TEST_CASE_TEMPLATE("logistic and softplus hold for every size of x", S, float, d
     CHECK(guild::logistic(S(0)) == S(0.5));
     CHECK(guild::logistic(inf) == 1);
     CHECK(guild::logistic(-inf) == 0);
-    CHECK(guild::logistic(S(-800)) == doctest::Approx(0));
+    CHECK(guild::logistic(S(-800)) == 0);
     CHECK(guild::softplus(inf) == inf);
     CHECK(guild::softplus(-inf) == 0);
     CHECK(guild::softplus(S(0)) == doctest::Approx(std::log(2.)));
     CHECK(guild::softplus(S(1e6)) == S(1e6));
-    CHECK(guild::softplus(S(-20)) == doctest::Approx(std::exp(-20.)).epsilon(1e-6));
+    CHECK(guild::softplus(S(-20)) * std::exp(20.) == doctest::Approx(1).epsilon(1e-6));
     CHECK(std::isnan(guild::softplus(inf - inf)));
     CHECK(std::isnan(guild::logistic(inf - inf)));
 }

@@ -13,7 +13,7 @@ using ids = std::vector<int>;
 using numbers = std::vector<double>;
 
 /// e^logit of eight experts: their softmax is over 31, their sigmoid a / (1 + a).
-const numbers odds{3, 1, 4, 1, 5, 9, 2, 6};
+const numbers odds{3, 2, 4, 0.5, 5, 9, 1.5, 6};
 
 /// A gate on log(odds) chooses these experts with these weights, in float and in double.
 void gives(const auto& gate, const ids& expert, const numbers& weight, const numbers& state = numbers(8)) {
@@ -35,7 +35,7 @@ void gives(const auto& gate, const ids& expert, const numbers& weight, const num
 
 TEST_CASE("gates: by hand") {
     gives(deepseek_moe_gate{}, {5, 7, 4}, {9 / 31., 6 / 31., 5 / 31.});
-    gives(deepseek_moe_gate{}, {5, 7, 4, 2, 0, 6, 1, 3}, {9 / 31., 6 / 31., 5 / 31., 4 / 31., 3 / 31., 2 / 31., 1 / 31., 1 / 31.});
+    gives(deepseek_moe_gate{}, {5, 7, 4, 2, 0, 1, 6, 3}, {9 / 31., 6 / 31., 5 / 31., 4 / 31., 3 / 31., 2 / 31., 1.5 / 31., 0.5 / 31.});
     gives(deepseek_v2_lite_gate{}, {5, 7}, {9 / 31., 6 / 31.});
     gives(deepseek_v2_lite_gate{.scale = 1.5}, {5, 7}, {13.5 / 31., 9 / 31.});
     gives(mixtral_gate{}, {5, 7}, {0.6, 0.4});
@@ -45,19 +45,19 @@ TEST_CASE("gates: by hand") {
     gives(switch_gate{}, {5}, {9 / 31.});
 }
 TEST_CASE("gates: DeepSeek-V2 keeps the groups with the best expert, and scales without normalising") {
-    // best of the groups of two: 3 4 9 6
-    gives(deepseek_v2_gate{.groups = 4, .keep = 2, .scale = 16}, {5, 7, 4, 6}, {144 / 31., 96 / 31., 80 / 31., 32 / 31.});
+    // best of the groups of two: 3 4 9 6; by their sums, 5 4.5 14 7.5, the first would come before the second
+    gives(deepseek_v2_gate{.groups = 4, .keep = 2, .scale = 16}, {5, 7, 4, 6}, {144 / 31., 96 / 31., 80 / 31., 24 / 31.});
     gives(deepseek_v2_gate{.groups = 4, .keep = 3, .scale = 1}, {5, 7, 4, 2}, {9 / 31., 6 / 31., 5 / 31., 4 / 31.});
     gives(deepseek_v2_gate{.groups = 2, .keep = 1, .scale = 1}, {5, 7}, {9 / 31., 6 / 31.});
     gives(deepseek_v2_gate{.groups = 8, .keep = 8, .scale = 1}, {5, 7}, {9 / 31., 6 / 31.});
 }
 TEST_CASE("gates: DeepSeek-V3 ranks by sigmoid plus bias, keeps groups by their two best, normalises, scales") {
-    // sigmoids .75 .5 .8 .5 .833 .9 .667 .857; sums of the groups of two 1.25 1.3 1.733 1.524
+    // sigmoids .75 .667 .8 .333 .833 .9 .6 .857; sums of the groups of two 1.417 1.133 1.733 1.457
     const double a = 0.9 + 5 / 6. + 6 / 7.;
     gives(deepseek_v3_gate{.groups = 4, .keep = 2, .scale = 2.5}, {5, 7, 4}, {2.25 / a, 2.5 * 6 / 7 / a, 2.5 * 5 / 6 / a});
     // the bias lifts group 0 above all others, but its experts' weights hold none of it
-    const double b = 0.75 + 0.9 + 0.5;
-    gives(deepseek_v3_gate{.groups = 4, .keep = 2, .scale = 2.5}, {0, 1, 5}, {1.875 / b, 1.25 / b, 2.25 / b}, {0.5, 0.45, 0, 0, 0, 0, 0, 0});
+    const double b = 0.75 + 2 / 3. + 0.9;
+    gives(deepseek_v3_gate{.groups = 4, .keep = 2, .scale = 2.5}, {0, 1, 5}, {1.875 / b, 5 / 3. / b, 2.25 / b}, {0.5, 0.45, 0, 0, 0, 0, 0, 0});
     // negative ranking scores: what is left out is below them, not 0
     gives(deepseek_v3_gate{.groups = 4, .keep = 1, .scale = 1}, {5, 4}, {0.9 / (0.9 + 5 / 6.), 5 / 6. / (0.9 + 5 / 6.)}, numbers(8, -2));
     // one group: nothing is limited

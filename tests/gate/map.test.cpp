@@ -116,8 +116,9 @@ TEST_CASE("map: softmax") {
         CHECK(close(on_scores<float>(softmax{}, v), out, 2e-6));
         if (n <= 8) CHECK(close(on_slots<double>(softmax{}, v), out, 1e-14));
     }
-    const double half = 0.5;
-    computes(softmax{}, {3.4e38, 3.4e38, -3.4e38, 0}, numbers{half, half, 0 * half, 0 * half});
+    numbers even(4);
+    even.at(0) = even.at(1) = 0.5;
+    computes(softmax{}, {3.4e38, 3.4e38, -3.4e38, 0}, even);
     computes(softmax{}, {1000, 1001, 0, -1000}, {1 / (1 + std::exp(1.)), 1 / (1 + std::exp(-1.)), 0, 0});
     CHECK(on_scores<double>(softmax{}, {-inf, 2, -inf, 2}) == numbers{0, 0.5, 0, 0.5});
     CHECK(on_slots<double>(softmax{}, {none, 2, none, 2}).at(1) == 0.5);

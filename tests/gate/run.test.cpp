@@ -76,11 +76,13 @@ TEST_CASE("gate: the same bits however the tokens are cut into ranges") {
     const auto all = [&](const auto& b) {
         gate_result<float> out;
         buffer<float> partial;
+        std::fill_n(partial.shape(4, 34).data, 4 * 34, infinity<float>);  // of another batch
         std::vector<float> d_logit(logit.size()), d_learned(learned.size());
         const view<const float> logits(logit.data(), T, 66);
         gate::forward(b, m, data, side, logits, out);
         gate::backward<decltype(b), decltype(m), float>(b, m, data, side, logits, out, {d_weight.data(), T, 4}, nullptr, {d_logit.data(), T, 66},
                                                         d_learned.data(), partial);
+        CHECK(std::all_of(d_learned.begin(), d_learned.end(), [](float d) { return std::isfinite(d); }));
         return std::tuple{list(out.choice.expert, T * 4), list(out.choice.weight, T * 4), d_logit, d_learned};
     };
     CHECK(all(backend::reference{}) == all(backwards{}));

@@ -30,7 +30,8 @@ template <class Format, class Model> void compare(const test::shape& s, test::pl
     const guild::layer<Model, Format, reference> plain{w};
     const guild::layer<Model, Format, eigen> fast{w};
     const auto token = test::first_tokens(s.tokens);
-    test::outcome expected(plain, token), found(fast, token, {}, at);
+    test::outcome expected(plain, token);
+    test::outcome found(fast, token, {}, at);
     CHECK(found.intact());
     CHECK(test::same_bits(found.inferred, found.y));
     CHECK(deviation(found, expected) < (std::is_same_v<Format, double> ? 2e-14 : 5e-6));
