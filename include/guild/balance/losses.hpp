@@ -10,20 +10,20 @@ namespace detail {
 template <class S> S constant(double c) { return S(static_cast<real_t<S>>(c)); }
 
 /// weight sum_i f_i P_i, P_i = mean over tokens of score_i, with f [E] held constant.
-template <class S> S load_times_score(const routing<S>& r, double weight, const std::vector<double>& f) {
+template <class S> S load_times_score(const routing<S>& r, double weight, const tally& f) {
     S sum(0);
     const double n = static_cast<double>(r.tokens());
     r.each([&](long t) {
         S dot(0);
-        for (int e = 0; e < r.experts; ++e) dot += constant<S>(f[static_cast<std::size_t>(e)]) * r.score(t, e);
+        for (int e = 0; e < r.experts; ++e) dot += constant<S>(f[e]) * r.score(t, e);
         sum += constant<S>(weight / n) * dot;
     });
     return sum;
 }
-template <class S> void load_times_score_backward(const routing<S>& r, double weight, const std::vector<double>& f, const routing_gradient<S>& g) {
+template <class S> void load_times_score_backward(const routing<S>& r, double weight, const tally& f, const routing_gradient<S>& g) {
     const double n = static_cast<double>(r.tokens());
     r.each([&](long t) {
-        for (int e = 0; e < r.experts; ++e) g.score(t, e) += constant<S>(weight / n * f[static_cast<std::size_t>(e)]);
+        for (int e = 0; e < r.experts; ++e) g.score(t, e) += constant<S>(weight / n * f[e]);
     });
 }
 }  // namespace detail
@@ -38,12 +38,8 @@ struct expert_loss {
     }
 
 private:
-    template <class S> static std::vector<double> share(const routing<S>& r) {
-        const auto count = r.wanted_count();
-        std::vector<double> f(count.begin(), count.end());
-        const double scale = r.experts / (static_cast<double>(r.top_k) * static_cast<double>(r.tokens()));
-        for (double& v : f) v *= scale;
-        return f;
+    template <class S> static tally share(const routing<S>& r) {
+        return r.wanted_count(r.experts / (static_cast<double>(r.top_k) * static_cast<double>(r.tokens())));
     }
 };
 
@@ -57,11 +53,11 @@ struct switch_loss {
     }
 
 private:
-    template <class S> static std::vector<double> share(const routing<S>& r) {
-        std::vector<double> f(static_cast<std::size_t>(r.experts));
+    template <class S> static tally share(const routing<S>& r) {
+        tally f(r.memory, r.experts);
         const double one = 1 / static_cast<double>(r.tokens());
         r.each([&](long t) {
-            if (const int e = r.wanted[t * r.slots]; e != no_expert) f[static_cast<std::size_t>(e)] += one;
+            if (const int e = r.wanted[t * r.slots]; e != no_expert) f[e] += one;
         });
         return f;
     }

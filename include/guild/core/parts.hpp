@@ -68,7 +68,8 @@ template <class Model, class Format, class Backend> struct parts {
                 {tp.gate.choice.weight.data(), T, W()},
                 tp.gate.choice.expert.data(),
                 tp.gate.template asked<stages>(),
-                &tp.side};
+                &tp.side,
+                &tp.counted};
     }
 };
 

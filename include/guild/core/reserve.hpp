@@ -35,6 +35,7 @@ template <class P> void reserve(const P& p, auto& ws, long T, long R) {
 
     if constexpr (WS::keeps) {
         if (P::model_has_losses) ws.scores.shape(T, E), ws.d_scores.shape(T, E);
+        ws.counted.shape(1, E);
         ws.d_logits.shape(T, p.P());
         ws.d_weight.shape(T, W);
         ws.d_rows.shape(R, H);

@@ -43,6 +43,7 @@ template <class S> struct tape : workspace<S> {
     buffer<S> shared_d_rows, shared_d_a, shared_d_h;  ///< [T, H], [T, G], [T, inputs G]
     buffer<S> shared_d_logit;                         ///< [T]
     buffer<S> partial;                                ///< of the gradients of learned numbers
+    mutable buffer<double> counted;                   ///< scratch of the losses, [E]
 
     template <class Layer> void reserve(const Layer& layer, long tokens, long most = -1) { layer.reserve(*this, tokens, most); }
 };
