@@ -23,7 +23,9 @@ public:
     using gradients = guild::weights<Model, S>;
 
     /// Borrows the weights: they must outlive the layer and may change between calls (an optimiser, a mapped file).
-    explicit layer(const typename parts::weights& w, const Model& m = {}, const Backend& b = {}) : p_{m, w, b} { check::weights(m, w); }
+    explicit layer(const typename parts::weights& w, const std::type_identity_t<Model>& m = {}, const Backend& b = {}) : p_{m, w, b} {
+        check::weights(m, w);
+    }
     explicit layer(const guild::weights<Model, Format>& w, const Backend& b = {}) : layer(w, w.model, b) {}
     explicit layer(guild::weights<Model, Format>&&, const Backend& = {}) = delete;  // would dangle
     /// Packed weights serve inference: `Format` is packed<...>.

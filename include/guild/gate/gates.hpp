@@ -39,7 +39,8 @@ struct deepseek_v3_gate {
     }
 };
 
-/// Mixtral, arXiv:2401.04088, eq. 2: softmax over the K best logits, so that no probability underflows before it is needed.
+/// Mixtral, arXiv:2401.04088, eq. 2: softmax over the K best logits. Chosen by logits, which differ where their probabilities underflow
+/// and tie.
 struct mixtral_gate {
     constexpr auto stages() const { return pipeline{top_k{}, weigh{softmax{}}}; }
 };

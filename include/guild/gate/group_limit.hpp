@@ -8,7 +8,8 @@ enum class group_score { max, top2_sum };
 
 /// Only the `keep` best of `groups` equal runs of experts stay eligible: a token then reaches at most `keep` devices or nodes.
 /// The ranking score of all others becomes `fill`; published code has both -infinity and 0, which choose different experts
-/// once ranking scores can be negative. Ties to the lowest index, among groups too. A group of one expert counts with that one.
+/// once ranking scores can be negative. Ties to the lowest index, among groups too; a closed expert
+/// whose score is not finite ranks last whatever the fill. A group of one expert counts with that one.
 /// DeepSeek-V2, arXiv:2405.04434, section 2.2.2; DeepSeek-V3, arXiv:2412.19437, section 2.1.2.
 struct group_limit {
     static constexpr int max_groups = 64;

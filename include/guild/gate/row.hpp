@@ -88,7 +88,7 @@ template <class S, class Extent, class Lanes = one_lane> struct row {
         if (i % Lanes::count == lanes.index()) extra[i] += s;
     }
 
-    /// The `count` best of experts [begin, end) by score + bias, best first: distinct and in range for any bit patterns.
+    /// The `count` <= end - begin best of experts [begin, end) by score + bias, best first: distinct and in range for any bit patterns.
     /// One lane takes `count` maxima of (key, -index) as one integer, in vector code, or where a key does not fit one inserts while it
     /// scans; a warp takes `count` maxima.
     GUILD_HOST_DEVICE void best(int count, rank<real>* out, int begin, int end) const {
