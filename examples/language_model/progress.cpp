@@ -1,7 +1,6 @@
 #include "progress.hpp"
 #include "svg.hpp"
 
-#include <iostream>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -22,7 +21,7 @@ std::string grouped(long n) {
     return s;
 }
 
-progress::progress() : terminal_(::isatty(STDOUT_FILENO) == 1) {}
+progress::progress(std::ostream& out) : out_(out), terminal_(&out == &std::cout && ::isatty(STDOUT_FILENO) == 1) {}
 
 void progress::show(const status& s) {
     const auto now = std::chrono::steady_clock::now();
@@ -32,13 +31,13 @@ void progress::show(const status& s) {
     std::string line = std::string(s.model) + "  " + padded(std::to_string(s.step), steps.size()) + '/' + steps + "  train " + number(s.training, 3) +
                        "  held out " + (s.held_out < 0 ? "  -  " : number(s.held_out, 3)) + " bits/byte  " +
                        padded(grouped(static_cast<long>(s.bytes_per_second)), 6) + " bytes/s  busiest expert " + number(s.busiest, 2) + 'x';
-    if (terminal_) std::cout << '\r' << line.substr(0, columns() - 1) << "\x1b[K" << std::flush;
-    else std::cout << line << std::endl;
+    if (terminal_) out_ << '\r' << line.substr(0, columns() - 1) << "\x1b[K" << std::flush;
+    else out_ << line << std::endl;
     open_ = terminal_;
 }
 
 void progress::finish() {
-    if (open_) std::cout << std::endl;
+    if (open_) out_ << std::endl;
     open_ = false;
 }
 

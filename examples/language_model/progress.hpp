@@ -1,5 +1,6 @@
 #pragma once
 #include <chrono>
+#include <iostream>
 #include <string>
 
 namespace language_model {
@@ -14,15 +15,16 @@ struct status {
     bool milestone;  ///< the held-out text was just measured, or the run ends
 };
 
-/// One line that renews itself on a terminal; elsewhere a line per milestone.
+/// One line that renews itself where `out` is a terminal; elsewhere a line per milestone.
 class progress {
 public:
-    progress();
+    explicit progress(std::ostream& out = std::cout);
     void show(const status& s);
     /// Ends the line, so that what follows begins on one of its own.
     void finish();
 
 private:
+    std::ostream& out_;
     bool terminal_, open_ = false;
     std::chrono::steady_clock::time_point last_{};
 };

@@ -16,6 +16,7 @@ namespace guild::inline v0 {
 /// before anything is written; what breaks one is a shape_error or argument_error.
 template <moe_model Model, class Format = float, class Backend = backend::eigen<>> class layer {
     using parts = guild::parts<Model, Format, Backend>;
+    using source = typename detail::packed_source<Model, Format, Backend>::type;
 
 public:
     using scalar = scalar_of<Format>;  ///< S, of activations, router and gradients
@@ -29,14 +30,14 @@ public:
     explicit layer(const guild::weights<Model, Format>& w, const Backend& b = {}) : layer(w, w.model, b) {}
     explicit layer(guild::weights<Model, Format>&&, const Backend& = {}) = delete;  // would dangle
     /// Packed weights serve inference: `Format` is packed<...>.
-    template <class Source> explicit layer(const packed_weights<Model, Source, Backend>& w, const Backend& b = {}) : p_{w.model(), w, b} {}
-    template <class Source> explicit layer(packed_weights<Model, Source, Backend>&&, const Backend& = {}) = delete;
+    explicit layer(const source& w, const Backend& b = {}) : p_{w.model(), w, b} {}
+    explicit layer(source&&, const Backend& = {}) = delete;
 
     const Model& model() const { return p_.model; }
 
     /// Inference. x [T, H] -> y [T, H] =.
     void forward(view<const S> x, view<S> y, workspace<S>& ws, const batch& side = {}) const { run(x, y, ws, side); }
-    /// Training: the same, and the tape keeps what backward needs. x must stay alive until then.
+    /// Training: the same, and the tape keeps what backward needs. x and the lists of `side` must stay alive until then.
     void forward(view<const S> x, view<S> y, tape<S>& tp, const batch& side = {}) const {
         run(x, y, tp, side);
         tp.x = x;

@@ -17,8 +17,8 @@ using namespace guild;
 struct biased {
     constexpr auto stages() const { return pipeline{router_bias{}, score{soft_cap{.cap = 0.7}}, top_k{}, weigh{softmax{}}, expert_scale{}}; }
 };
-struct by_table {
-    constexpr auto stages() const { return pipeline{score{sqrt_softplus{}}, hash_table{}, weigh{unit_max{.floor = 1e-3}}}; }
+struct floored {
+    constexpr auto stages() const { return pipeline{score{sqrt_softplus{}}, top_k{}, weigh{unit_max{.floor = 1e-3}}}; }
 };
 struct noisy {
     constexpr auto stages() const { return pipeline{learned_noise{}, top_k{}, weigh{softmax{}}, weigh{unit_norm{.p = 3}}}; }
@@ -50,7 +50,7 @@ struct unweighted {
 constexpr config small{.hidden = 4, .expert_hidden = 3, .routed_experts = 6, .top_k = 2};
 constexpr expert_loss loss{.weight = 0.5};
 struct biased_layer : model<small, biased{}, loss> {};
-struct table_layer : model<small, by_table{}, loss> {};
+struct floored_layer : model<small, floored{}, loss> {};
 struct noisy_layer : model<small, noisy{}, z_loss{.weight = 0.5}> {};
 struct two_level_layer : model<small, two_levels{}, loss> {};
 struct rectified_layer : model<small, rectified{}, residual::complement, loss> {};
@@ -71,11 +71,4 @@ TEST_CASE_TEMPLATE("gradients of layers made of other stages", Model, biased_lay
 
 TEST_CASE("gradients of a mixture of picks one after the other") { test::check_gradients<mixer_layer>(7); }
 
-TEST_CASE("gradients of a gate that looks up token ids") {
-    auto w = random_weights<table_layer, double>(3);
-    w.table = {0, 5, 2, 3, 4, 1};
-    const int id[] = {2, 0, 0, 1};
-    std::vector<double> x(16);
-    for (std::size_t i = 0; i < x.size(); ++i) x[i] = test::detail::random(-1, static_cast<long>(i));
-    test::check_gradients(w, x, {.token_id = id});
-}
+TEST_CASE("gradients of square-root scores over a floored sum") { test::check_gradients<floored_layer>(3); }

@@ -12,6 +12,12 @@ template <class Format, class Backend> struct lent<packed<Format>, Backend> {
     using network = decltype(std::declval<const Backend&>().pack(std::declval<const typename weights_view<Format>::network&>(), 1L, 1L, 1L));
     using type = packed_view<network, scalar_of<Format>>;
 };
+/// The packed weights of a layer whose format is packed<Format>; for another format a type that nothing has, so that clang does not
+/// deduce such a layer from packed weights.
+template <class Model, class Format, class Backend> struct packed_source { struct type; };
+template <class Model, class Format, class Backend> struct packed_source<Model, packed<Format>, Backend> {
+    using type = packed_weights<Model, Format, Backend>;
+};
 }  // namespace detail
 
 /// What every step is given: what is computed, with which numbers, by whom.

@@ -22,15 +22,6 @@ struct positive : takes_score {
     }
 };
 
-/// Experts by token id, from the table [vocabulary, K] of the weights. Hash Layers, arXiv:2106.04426; DeepSeek-V4's first layers.
-struct hash_table : takes_score {
-    static constexpr bool needs_token_id = true;
-    GUILD_HOST_DEVICE void forward(const auto& t, auto& r) const {
-        for (int k = 0; k < r.n.slots; ++k) r.expert[k] = t.table[static_cast<long>(t.id) * r.n.slots + k];
-        take(r);
-    }
-};
-
 /// weight = 1: what a router without parameters gives its choice. Follows a choosing stage.
 struct weigh_one {
     template <class Row> GUILD_HOST_DEVICE void forward(const auto&, Row& r) const {

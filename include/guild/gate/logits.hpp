@@ -64,7 +64,7 @@ struct hierarchy {
             const S inside = out.sum([&](int e) { return e / size == i ? g.score[e] * out.score[e] : S(0); });
             g.add_extra(i, inside - part * all);
             out.each([&](int e) {
-                if (e / size == i) g.score[e] = out.score[e] * (g.score[e] - inside / part);
+                if (e / size == i) g.score[e] = value(part) == 0 ? S(0) : out.score[e] * (g.score[e] - inside / part);
             });
         }
     }
