@@ -22,7 +22,7 @@ constexpr shape small{.layers = 3, .heads = 2, .context = 5, .dense_hidden = 7};
 std::vector<std::uint8_t> text(long which) {
     std::vector<std::uint8_t> out;
     for (long i = 0; i < 10; ++i)
-        out.push_back(static_cast<std::uint8_t>(256 * uniform(which, purpose::windows, static_cast<unsigned long long>(i))));
+        out.push_back(static_cast<std::uint8_t>(256 * uniform(static_cast<unsigned long long>(which), purpose::windows, i)));
     return out;
 }
 
