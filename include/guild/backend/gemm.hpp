@@ -3,8 +3,9 @@
 
 namespace guild::inline v0::backend::tile {
 
-/// Outputs packed at a time, and how many numbers are packed of the other operand (64 KiB in float).
-constexpr long panel = 64, packed = 64 * 256;
+/// Rows of a packed at a time, and how many numbers are packed of b (64 KiB in float). 16 rows of depth 256 stay in the first-level cache
+/// between packing and use: with 64, 1.2 to 1.5 times as long from T = 1 to 512.
+constexpr long panel = 16, packed = 64 * 256;
 
 enum class order { row_major, column_major };
 

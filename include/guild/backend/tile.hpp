@@ -82,13 +82,13 @@ template <class S, class F> void accumulate(const groups<S>& g, const place& at,
 }
 
 /// The block [n0, n0 + n) x [m0, m0 + m) of w_e as numbers that a product can read in place: f(first row, n, data, stride), once
-/// where w is stored as S, else panel by panel, decoded.
+/// where w is stored as S, else decoded, 64 rows at a time.
 template <class S, class W, class F> void each_panel(const W& w, int e, long n0, long n, long m0, long m, F f) {
     if constexpr (std::same_as<W, stack<const S>> || std::same_as<W, stack<S>>) f(0, n, w.row(e, n0) + m0, w.row_stride);
     else {
         alignas(64) S plain[packed];
-        for (long first = 0; first < n; first += panel) {
-            const long rows = std::min(panel, n - first);
+        for (long first = 0; first < n; first += height) {
+            const long rows = std::min(height, n - first);
             for (long r = 0; r < rows; ++r)
                 for (long c = 0; c < m; ++c) plain[r * m + c] = w(e, n0 + first + r, m0 + c);
             f(first, rows, static_cast<const S*>(plain), m);
