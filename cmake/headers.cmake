@@ -7,9 +7,20 @@ set(guild_headers
     include/guild/backend/tile.hpp
     include/guild/balance/adjoint.hpp
     include/guild/balance/bias.hpp
+    include/guild/balance/device_losses.hpp
+    include/guild/balance/heat_map.hpp
+    include/guild/balance/heterogeneous_loss.hpp
     include/guild/balance/load.hpp
+    include/guild/balance/load_average.hpp
     include/guild/balance/losses.hpp
+    include/guild/balance/noisy_load_loss.hpp
     include/guild/balance/routing.hpp
+    include/guild/balance/schedule.hpp
+    include/guild/balance/sequence_losses.hpp
+    include/guild/balance/spread_losses.hpp
+    include/guild/balance/telemetry.hpp
+    include/guild/balance/weight_losses.hpp
+    include/guild/combine/mixture_objectives.hpp
     include/guild/combine/residual.hpp
     include/guild/combine/weighted_sum.hpp
     include/guild/concepts.hpp
@@ -28,6 +39,7 @@ set(guild_headers
     include/guild/core/random.hpp
     include/guild/core/reserve.hpp
     include/guild/core/scalar.hpp
+    include/guild/core/scratch.hpp
     include/guild/core/stack.hpp
     include/guild/core/steps.hpp
     include/guild/core/tape.hpp
@@ -40,22 +52,32 @@ set(guild_headers
     include/guild/dispatch/choice.hpp
     include/guild/dispatch/plan.hpp
     include/guild/expert/activation.hpp
+    include/guild/expert/clamped.hpp
     include/guild/expert/feed_forward.hpp
     include/guild/expert/passive.hpp
     include/guild/expert/shared.hpp
     include/guild/gate/adjoint.hpp
+    include/guild/gate/balanced_assignment.hpp
     include/guild/gate/capacity.hpp
     include/guild/gate/choose.hpp
+    include/guild/gate/classic_gates.hpp
+    include/guild/gate/cosine.hpp
+    include/guild/gate/deepseek_gates.hpp
     include/guild/gate/expert_choice.hpp
     include/guild/gate/gates.hpp
     include/guild/gate/group_limit.hpp
+    include/guild/gate/input.hpp
     include/guild/gate/inspect.hpp
+    include/guild/gate/joint_shared.hpp
     include/guild/gate/lanes.hpp
+    include/guild/gate/load_penalty.hpp
     include/guild/gate/logits.hpp
     include/guild/gate/map.hpp
     include/guild/gate/normalise.hpp
+    include/guild/gate/open_gates.hpp
     include/guild/gate/pipeline.hpp
     include/guild/gate/rank.hpp
+    include/guild/gate/research_gates.hpp
     include/guild/gate/row.hpp
     include/guild/gate/run.hpp
     include/guild/gate/scores.hpp

@@ -23,7 +23,7 @@ template <class Model, class S> struct mixture {
         dx.resize(dy.rows(), dy.cols());
         over(team, w).backward(dy, dx, gradient, st);
     }
-    static S balance_loss(const threads& team, const weights& w, const state& st) { return over(team, w).loss(st); }
+    static S balance_loss(const threads& team, const weights& w, state& st) { return over(team, w).loss(st); }
     static guild::load load(const threads& team, const weights& w, const state& st) { return over(team, w).load(st); }
 
     /// The names of DeepSeek's checkpoints: gate.weight, experts.E.gate_proj.weight, ..., shared_experts.down_proj.weight.

@@ -95,7 +95,7 @@ public:
     }
 
     /// Sum of the balance losses of all layers on what the state holds.
-    double balance_loss(const weights& w, const state& st) const {
+    double balance_loss(const weights& w, state& st) const {
         double sum = 0;
         for (std::size_t l = 0; l < w.rest.size(); ++l)
             sum += static_cast<double>(mixture<Model, S>::balance_loss(team_, w.rest[l].feed, st.rest[l].feed));

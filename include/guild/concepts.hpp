@@ -8,7 +8,7 @@
 #include <concepts>
 
 /// Every contract of the library, each with a minimal example. A policy is a structural aggregate: public numbers with
-/// defaults, no virtual functions; its kind is recognised by the member named here.
+/// defaults, no virtual functions; its kind is recognised by the member named here. Any may have `valid()`: whether its numbers can be used.
 ///
 /// Policies of the model say what is computed and may change results. Formats, backends and executors say how, and may not,
 /// beyond rounding.
@@ -16,6 +16,7 @@ namespace guild::inline v0 {
 
 /// Which experts, with which weight: a list of stages. `weighs_input = true`: the weight multiplies what the expert reads.
 ///     struct my_gate { double scale = 2; constexpr auto stages() const { return pipeline{top_k{}, weigh{times{scale}}}; } };
+/// Optional: input(), what the router alone reads; weighs_shared = true, its stages leave weights of the shared experts in row.extra.
 template <class P> concept gate_policy = requires(const P& p) { p.stages(); };
 
 /// One step for one token, in place on its row. Optional members, and what leaving them out means:
@@ -23,11 +24,23 @@ template <class P> concept gate_policy = requires(const P& p) { p.stages(); };
 ///     decide(crowd)             the stage does not look across tokens
 ///     slots(E, K)               W = K
 ///     extra(E)                  no extra logits      learned(E), state(E)   no numbers      fits(E, K)   any numbers fit
-///     needs_token_id = true     it reads no token ids
+///     needs_token_id = true     it reads no token ids     needs_table = true   nor the weights' table of experts by token id
+///     needs_previous = true     it reads no logits of the layer before
 ///     scores = true             losses do not read the scores as it leaves them
+///     logits = true             what it leaves are not logits (a leading stage that changes them says so, for losses)
 /// Written with the row's each, sum, max, at, best it runs as a plain loop and on a warp; inside `each` touch the own e alone.
 ///     struct cool { double by = 2; void forward(const auto&, auto& r) const { r.each([&](int e) { r.score[e] = r.score[e] / by; }); } };
 template <class P> concept stage = requires(const P& p, const token<double>& t, row<double, extent<4, 4, 2>>& r) { p.forward(t, r); };
+
+/// What the router reads in place of x [H]: out [H] =, dx +=, d_learned +=. Optional: learned(H), no numbers; valid().
+///     struct halved_input {
+///         void forward(const auto& t, const auto* x, long H, const auto* learned, auto* out) const { for (long h = 0; h < H; ++h) out[h] = x[h] / 2; }
+///         void backward(const auto& t, const auto* x, long H, const auto* learned, const auto* d_out, auto* dx, auto* d_learned) const {
+///             for (long h = 0; h < H; ++h) dx[h] += d_out[h] / 2; } };
+template <class P> concept input_policy = requires(const P& p, const token<double>& t, const double* in, double* out) {
+    p.forward(t, in, 1L, in, out);
+    p.backward(t, in, 1L, in, in, out, out);
+};
 
 /// What an expert does between its matrices. inputs = 2: a = act(gate, up); inputs = 1: a = act(up). Called with dual numbers too.
 ///     struct bilinear { static constexpr int inputs = 2; auto operator()(auto g, auto u) const { return g * u; } };
@@ -48,16 +61,19 @@ template <class P> concept passive_policy = requires(const P& p) {
     p.zero;
     p.identity;
     p.constant;
+    p.blend;
 };
 
-/// A scalar function of the routing, added to the training loss, times its own `weight`. `backward(routing, gradient)` is optional.
+/// A scalar function of the routing, added to the training loss, times its own `weight`. Optional: `backward(routing, gradient)`,
+/// `fits(E)`; reads_scores = true, a gate without a score stage is refused. `guild::scheduled` gives it a schedule: factor(step).
 ///     struct decay { double weight = 1; template <class S> S value(const routing<S>& r) const { ... } };
 template <class P> concept loss_policy = requires(const P& p, const routing<double>& r) {
     p.weight;
     { p.value(r) } -> std::same_as<double>;
 };
 
-/// Moves the gate's state after a batch, from its load [E] with sum `total`; state [E] +=.
+/// Moves the gate's state after a batch, from its load [E] with sum `total`; state [E] updated in place. Optional: `moves`, the stage whose
+/// state it is; a gate without that stage is refused.
 ///     struct still { void update(const long* load, long total, auto* state, int E) const {} };
 template <class P> concept balancer_policy = requires(const P& p, const long* load, float* state) { p.update(load, 1L, state, 1); };
 

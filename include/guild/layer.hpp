@@ -44,11 +44,20 @@ public:
         tp.side = side;
     }
     /// The losses of the model on what the tape holds, each times its weight.
-    S loss(const tape<S>& tp) const {
+    S loss(tape<S>& tp) const {
         S sum(0);
         check::filled(p_, tp, "tape");
-        p_.model.each_loss([&](const auto& one) { sum += one.value(p_.routing_of(tp)); });
+        p_.each_loss(tp.side, [&](const auto& one) { sum += balance::value(one, p_.routing_of(tp)); });
         return sum;
+    }
+    /// Any loss on what the tape holds, times its weight: measured, not optimised. Where the model has no losses, O(T E) for their scores.
+    template <loss_policy Loss> S measure(const Loss& loss, tape<S>& tp) const {
+        static_assert(!detail::misses_scores<decltype(p_.model.stages()), Loss>(), "guild::layer: the loss reads scores, and the gate has none");
+        check::filled(p_, tp, "tape");
+        if (!detail::suits(loss, static_cast<int>(p_.E())) || !detail::valid(loss))
+            detail::raise<argument_error>("guild::layer: the loss has a number that does not fit ", p_.E(), " experts");
+        if constexpr (!Model::has_losses) step::scores(p_, tp.x.rows, tp.side, tp);
+        return balance::value(loss, p_.routing_of(tp));
     }
     /// dy [T, H] -> dx [T, H] =, grad +=; the gradients of the model's losses included.
     void backward(view<const S> dy, view<S> dx, gradients& grad, tape<S>& tp) const {
@@ -65,6 +74,7 @@ public:
     void backward(view<S> dx, gradients& grad, tape<S>& tp) const {
         check::filled(p_, tp, "tape");
         check_gradient(dx, grad, tp);
+        step::shared_untouched(p_, tp);
         walk_back(dx, grad, tp);
     }
 
@@ -79,7 +89,7 @@ public:
     /// Token t's row of the gate after every stage, first the logits: for tests, plots and people.
     std::vector<gate::snapshot<S>> inspect(tape<S>& tp, long t) const {
         check::filled(p_, tp, "tape");
-        return gate::inspect(p_.model, p_.w.gate, tp.side, view<const S>(tp.logits.shape(tp.x.rows, p_.P())), tp.gate, t);
+        return gate::inspect(p_.model, p_.gate_data_of(tp), tp.side, view<const S>(tp.logits.shape(tp.x.rows, p_.P())), tp.gate, t);
     }
     /// See workspace::reserve.
     void reserve(auto& ws, long tokens, long rows = -1) const {
@@ -95,9 +105,12 @@ private:
         check::shape("x", x, x.rows, p_.H());
         check::shape("y", y, x.rows, p_.H());
         check::apart("y", y, "x", x);
-        check::side(side, x.rows, decltype(p_.model.stages())::needs_token_id);
+        using stages = decltype(p_.model.stages());
+        check::side(side, x.rows, stages::needs_token_id, p_.losses());
+        if constexpr (stages::needs_table) check::table(side, p_.w.gate, static_cast<int>(p_.E()), p_.model.config.top_k);
+        check::passed(ws.passed, x.rows, p_.E(), parts::needs_previous);
         check::room(ws, x.rows, p_.W());
-        step::logits(p_, x, ws);             // logits [T, P]
+        step::logits(p_, x, side, ws);       // logits [T, P]
         step::choose(p_, x.rows, side, ws);  // choice [T, W]
         step::dispatch(p_, ws);              // plan [R]
         step::routed(p_, x, ws);             // rows [R, H]
@@ -109,15 +122,16 @@ private:
     void walk_back(view<S> dx, gradients& grad, tape<S>& tp) const {
         step::routed_backward(p_, grad, tp);      // d_read [R, H], grad.experts +=
         step::dispatch_backward(p_, dx, tp);      // dx +=
-        step::losses_backward(p_, tp);            // d_logits =, d_scores =, d_weight +=
+        step::losses_backward(p_, grad, tp);      // d_logits =, d_scores =, d_weight +=
         step::choose_backward(p_, grad, tp);      // d_logits +=, grad.learned +=
         step::logits_backward(p_, dx, grad, tp);  // dx +=, grad.router +=
     }
-    void check_gradient(view<S> dx, const gradients& grad, const tape<S>& tp) const {
+    void check_gradient(view<S> dx, const gradients& grad, tape<S>& tp) const {
         check::shape("dx", dx, tp.x.rows, p_.H());
         check::apart("dx", dx, "x", tp.x);
         check::gradients(p_.model, grad);
-        p_.model.each_loss([&](const auto& loss) { balance::check_size<S>(loss, tp.x.rows * p_.P()); });
+        check::passed_gradient(tp.passed, tp.x.rows, p_.E());
+        p_.model.each_loss([&](const auto& loss) { balance::check_size(loss, p_.routing_of(tp)); });
     }
 
     parts p_;
@@ -129,13 +143,15 @@ template <class Model, class Format, class Backend> layer(const packed_weights<M
 template <class Model, class Format, class Backend>
 layer(const packed_weights<Model, Format, Backend>&, const Backend&) -> layer<Model, packed<Format>, Backend>;
 
-/// The model's balancer moves the gate's state by the load of a batch, once a batch: w.state +=. Throws shape_error if the load counts
+/// The model's balancer moves the gate's state by the load of a batch, once a batch, in w.state. Throws shape_error if the load counts
 /// other experts, argument_error if the gate has no selection bias.
 template <class Model, class Format> void rebalance(weights<Model, Format>& w, const load& l) {
     static_assert(!std::same_as<std::remove_cvref_t<decltype(w.model.balancer)>, no_balance>, "guild::rebalance: this model has no balancer");
     const long E = w.model.experts(), counted = static_cast<long>(l.count.size()), state = static_cast<long>(w.state.size());
     if (counted != E) detail::raise<shape_error>("guild::rebalance: the load counts ", counted, " experts, expected ", E);
     if (state != E) detail::raise<argument_error>("guild::rebalance: the gate has ", state, " numbers of state, expected a selection bias of ", E);
+    if (!detail::moves_state<decltype(w.model.stages()), std::remove_cvref_t<decltype(w.model.balancer)>>())
+        detail::raise<argument_error>("guild::rebalance: the gate has no state that this balancer moves");
     w.model.balancer.update(l.count.data(), l.total, w.state.data(), static_cast<int>(E));
 }
 

@@ -4,6 +4,7 @@
 #include <guild/config.hpp>
 #include <guild/core/error.hpp>
 #include <guild/expert/activation.hpp>
+#include <guild/expert/clamped.hpp>
 #include <guild/expert/passive.hpp>
 #include <guild/expert/shared.hpp>
 #include <guild/gate/gates.hpp>
@@ -29,10 +30,36 @@ template <class Is, class Default, class P, class... Ps> constexpr auto pick(Is 
     else return pick(is, d, ps...);
 }
 template <class Is, class... Ps> constexpr int count(Is is, Ps... ps) { return (static_cast<int>(decltype(is(ps))::value) + ... + 0); }
+template <class G> constexpr bool weighs_shared(const G&) {
+    return requires { requires G::weighs_shared; };
+}
 /// Whether the numbers of a policy can be used.
 template <class P> constexpr bool valid(const P& p) {
     if constexpr (requires { p.valid(); }) return p.valid();
     else if constexpr (loss_policy<P>) return p.weight - p.weight == 0;
+    else return true;
+}
+/// Whether a loss needs scores that the stages do not make.
+template <class Stages, class P> constexpr bool misses_scores() {
+    if constexpr (loss_policy<P> && requires { requires P::reads_scores; }) return Stages::scored == Stages::logits_end;
+    else return false;
+}
+/// Whether the stages have the state that a balancer moves.
+template <class Stages, class B> constexpr bool moves_state() {
+    if constexpr (requires { typename B::moves; }) return Stages::template has<typename B::moves>;
+    else return true;
+}
+template <class G> constexpr bool input_fits(const G& g) {
+    if constexpr (requires { g.input(); }) return input_policy<std::remove_cvref_t<decltype(g.input())>>;
+    else return true;
+}
+template <class G> constexpr bool valid_input(const G& g) {
+    if constexpr (requires { g.input().valid(); }) return g.input().valid();
+    else return true;
+}
+/// Whether a loss accepts so many experts.
+template <class P> constexpr bool suits(const P& p, int experts) {
+    if constexpr (loss_policy<P> && requires { p.fits(experts); }) return p.fits(experts);
     else return true;
 }
 }  // namespace detail
@@ -55,7 +82,7 @@ template <class Model> concept moe_model = requires(const Model& m) {
 template <config C, auto... Policies> struct model {
     static_assert((policy<std::remove_cvref_t<decltype(Policies)>> && ...),
                   "guild::model: an argument is no policy: not a gate (stages), activation (inputs), shared (learned, factor), passive (zero, "
-                  "identity, constant), loss (weight, value), balancer (update) or residual");
+                  "identity, constant, blend), loss (weight, value), balancer (update) or residual");
     static_assert(detail::count(detail::is_gate, Policies...) <= 1, "guild::model: more than one gate given");
     static_assert(detail::count(detail::is_activation, Policies...) <= 1, "guild::model: more than one activation given");
     static_assert(detail::count(detail::is_shared, Policies...) <= 1, "guild::model: more than one shared policy given");
@@ -79,7 +106,8 @@ template <config C, auto... Policies> struct model {
     static_assert(config.routed_experts >= 1, "guild::config: .routed_experts must be at least 1");
     static_assert(config.shared_experts >= 0, "guild::config: .shared_experts must not be negative");
     static_assert(config.shared_hidden >= 0, "guild::config: .shared_hidden must not be negative");
-    static_assert(passive.zero >= 0 && passive.identity >= 0 && passive.constant >= 0, "guild::passive: counts must not be negative");
+    static_assert(passive.zero >= 0 && passive.identity >= 0 && passive.constant >= 0 && passive.blend >= 0,
+                  "guild::passive: counts must not be negative");
     static_assert(config.top_k >= 1, "guild::config: .top_k must be at least 1");
     static_assert(config.top_k <= config.routed_experts + passive.count(),
                   "guild::config: .top_k must be at most .routed_experts (plus passive experts)");
@@ -93,9 +121,20 @@ template <config C, auto... Policies> struct model {
         stages().fits(experts(), config.top_k),
         "guild::model: a stage of the gate does not fit .routed_experts and .top_k (group_limit: .groups must divide the experts and the kept "
         "groups must hold .top_k; numbers must be finite)");
+    static_assert((detail::suits(Policies, experts()) && ...),
+                  "guild::model: a balance loss does not fit the number of experts (its .devices must divide them, .reach not exceed .devices)");
+    static_assert(!(detail::misses_scores<decltype(stages()), std::remove_cvref_t<decltype(Policies)>>() || ...),
+                  "guild::model: a balance loss reads scores, and the gate has none (it ranks logits): take guild::top_k_balance_loss");
     static_assert(std::same_as<decltype(detail::pick(detail::is_balancer, no_balance{}, Policies...)), no_balance> ||
-                      stages().state(experts()) == experts(),
-                  "guild::model: the balancer moves a selection bias, and the gate has none");
+                      (stages().state(experts()) == experts() && detail::moves_state<decltype(stages()), std::remove_cvref_t<decltype(balancer)>>()),
+                  "guild::model: the balancer moves a selection bias, and the gate has none (or load_average without load_penalty)");
+    static_assert(stages().extra_count(experts()) <= 1, "guild::model: at most one stage of the gate may have logits of its own (extra)");
+    static_assert(detail::input_fits(gate), "guild::model: the gate's input() is no input policy (forward, backward)");
+    static_assert(detail::valid_input(gate), "guild::model: the gate's input has a number that cannot be used");
+    static_assert(!detail::weighs_shared(gate) || !config.shared_bias, "guild::model: shared experts that the gate weighs have no .shared_bias");
+    static_assert(!detail::weighs_shared(gate) || (config.shared_experts >= 1 && stages().extra(experts()) == config.shared_experts &&
+                                                   config.shared_width() % (config.shared_experts > 0 ? config.shared_experts : 1) == 0),
+                  "guild::model: the gate weighs another number of shared experts than .shared_experts");
     static_assert(!shared.learned || config.shared_width() > 0, "guild::model: a learned shared policy needs .shared_experts or .shared_hidden");
 
     static constexpr auto extent() { return guild::extent<experts(), stages().extra(experts()), stages().slots(experts(), config.top_k)>{}; }
@@ -141,6 +180,7 @@ template <gate_policy Gate, activation_policy Activation = swiglu, shared_policy
         at_least("passive.zero", passive.zero, 0);
         at_least("passive.identity", passive.identity, 0);
         at_least("passive.constant", passive.constant, 0);
+        at_least("passive.blend", passive.blend, 0);
         if (config.top_k > experts())
             detail::raise<argument_error>("guild::dynamic_model: config.top_k is ", config.top_k, ", expected at most the experts, ", experts());
         const auto bounded = [](const char* name, int found) {
@@ -153,6 +193,16 @@ template <gate_policy Gate, activation_policy Activation = swiglu, shared_policy
                 "guild::dynamic_model: a stage of the gate does not fit ", experts(), " experts and top_k ", config.top_k,
                 " (group_limit: groups must divide the experts and the kept groups must hold top_k; numbers must be finite)");
         bounded("extra logits of the gate", extent().extra);
+        if (stages().extra_count(experts()) > 1)
+            detail::raise<argument_error>("guild::dynamic_model: at most one stage of the gate may have logits of its own, found ",
+                                          stages().extra_count(experts()));
+        if (!detail::valid_input(gate)) detail::raise<argument_error>("guild::dynamic_model: the gate's input has a number that cannot be used");
+        if (detail::weighs_shared(gate) && config.shared_bias)
+            detail::raise<argument_error>("guild::dynamic_model: config.shared_bias is set, expected none where the gate weighs shared experts");
+        if (detail::weighs_shared(gate) &&
+            (extent().extra != config.shared_experts || config.shared_experts < 1 || config.shared_width() % config.shared_experts))
+            detail::raise<argument_error>("guild::dynamic_model: the gate weighs ", extent().extra, " shared experts, config.shared_experts is ",
+                                          config.shared_experts);
         if (Shared::learned && config.shared_width() == 0)
             detail::raise<argument_error>(
                 "guild::dynamic_model: a learned shared policy needs config.shared_experts or config.shared_hidden, found 0");

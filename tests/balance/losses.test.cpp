@@ -3,6 +3,7 @@
 #include <guild/core/random.hpp>
 
 #include <doctest/doctest.h>
+#include <support/sight.hpp>
 
 #include <algorithm>
 #include <array>
@@ -13,6 +14,8 @@
 using namespace guild;
 
 namespace {
+scratch memory;
+
 using numbers = std::vector<double>;
 
 /// What a loss is shown: T tokens, E experts and X extra logits, K of W slots used; some tokens are padding, some choices dropped.
@@ -39,7 +42,7 @@ struct sight {
     }
     sight(const sight&) = delete;
     template <class S = double> routing<S> seen(const std::vector<S>& l, const std::vector<S>& s, const std::vector<S>& w) const {
-        return {E, W, K, {l.data(), T, E + X}, {s.data(), T, E}, {w.data(), T, W}, expert.data(), wanted.data(), &side};
+        return {E, W, K, {l.data(), T, E + X}, {s.data(), T, E}, {w.data(), T, W}, expert.data(), wanted.data(), &side, {}, {}, 0, &memory};
     }
     routing<double> seen() const { return seen<double>(logit, score, weight); }
     bool padded(long t) const { return pad[static_cast<std::size_t>(t)]; }
@@ -120,7 +123,7 @@ template <class Loss> double at_uniform(const Loss& loss, int E, int K) {
     for (long i = 0; i < T * K; ++i) expert.push_back(static_cast<int>((i / K + i % K) % E));
     const batch side;
     const view<const double> scores(score.data(), T, E);
-    return loss.value(routing<double>{E, K, K, scores, scores, {weight.data(), T, K}, expert.data(), expert.data(), &side});
+    return loss.value(routing<double>{E, K, K, scores, scores, {weight.data(), T, K}, expert.data(), expert.data(), &side, {}, {}, 0, &memory});
 }
 }  // namespace
 
@@ -155,7 +158,7 @@ TEST_CASE("balance: scores that follow an uneven load cost more than uniform one
         }
         const numbers weight(400);
         const view<const double> scores(score.data(), 400, 4);
-        const routing<double> r{4, 1, 1, scores, scores, {weight.data(), 400, 1}, expert.data(), expert.data(), &side};
+        const routing<double> r{4, 1, 1, scores, scores, {weight.data(), 400, 1}, expert.data(), expert.data(), &side, {}, {}, 0, &memory};
         const double expected = 4 * (heavy * heavy + 3 * light * light);
         CHECK(expert_loss{.weight = 1}.value(r) == doctest::Approx(expected).epsilon(1e-3));
         CHECK(switch_loss{.weight = 1}.value(r) == doctest::Approx(expected).epsilon(1e-3));
@@ -176,7 +179,7 @@ TEST_CASE("z_loss: the mean square of the logarithm of the partition function") 
     const batch side;  // logits far beyond what exp can hold
     const double logit[] = {1000, 1000, 0, -2000, -2000, -2001};
     double d[6] = {};
-    const routing<double> r{3, 1, 1, {logit, 2, 3}, {logit, 2, 3}, {}, nullptr, nullptr, &side};
+    const routing<double> r{3, 1, 1, {logit, 2, 3}, {logit, 2, 3}, {}, nullptr, nullptr, &side, {}, {}, 0, &memory};
     const double z0 = 1000 + std::log(2.), z1 = -2000 + std::log(2 + std::exp(-1.));
     CHECK(z_loss{.weight = 1}.value(r) == doctest::Approx((z0 * z0 + z1 * z1) / 2).epsilon(1e-14));
     balance::backward(z_loss{.weight = 1}, r, routing_gradient<double>{{d, 2, 3}, {}, {}});
@@ -192,7 +195,7 @@ TEST_CASE("balance: without tokens every loss is 0 and has no gradient") {
     double d[4] = {};
     for (const long T : {0L, 2L}) {
         const batch& side = T == 0 ? none : padded;
-        const routing<double> r{2, 1, 1, {numbers_of, T, 2}, {numbers_of, T, 2}, {numbers_of, T, 1}, holes, holes, &side};
+        const routing<double> r{2, 1, 1, {numbers_of, T, 2}, {numbers_of, T, 2}, {numbers_of, T, 1}, holes, holes, &side, {}, {}, 0, &memory};
         const routing_gradient<double> g{{d, T, 2}, {d, T, 2}, {d, T, 1}};
         const auto check = [&](const auto& loss) {
             CHECK(loss.value(r) == 0);
@@ -209,8 +212,47 @@ TEST_CASE("balance: a loss without an adjoint is for small sizes, and says so") 
     const numbers logit(5000), weight(2500);
     numbers d(5000);
     const std::vector<int> expert(2500);
-    const routing<double> r{2, 1, 1, {logit.data(), 2500, 2}, {logit.data(), 2500, 2}, {weight.data(), 2500, 1}, expert.data(), expert.data(), &side};
+    const view<const double> logits(logit.data(), 2500, 2);
+    const routing<double> r{2, 1, 1, logits, logits, {weight.data(), 2500, 1}, expert.data(), expert.data(), &side, {}, {}, 0, &memory};
     const view<double> to(d.data(), 2500, 2);
     CHECK_THROWS_AS(balance::backward(bare<z_loss>{}, r, routing_gradient<double>{to, to, to}), argument_error);
     CHECK_NOTHROW(balance::backward(z_loss{}, r, routing_gradient<double>{to, to, to}));
+}
+TEST_CASE("top_k_balance_loss: Hugging Face's, of the softmax of all logits, counts that sum to K; and the others on random batches") {
+    test::check_loss([](const test::sight& s) { return top_k_balance_loss{.weight = s.d.uniform(31, 0)}; },
+                     [](const test::sight& s, const top_k_balance_loss& loss) {
+                         double sum = 0;
+                         for (int e = 0; e < s.E; ++e) {
+                             double P = 0;
+                             for (long t = 0; t < s.T; ++t) P += s.padded(t) ? 0 : s.probability(t, e) / s.tokens();
+                             sum += s.requests(e) / s.tokens() * P;
+                         }
+                         return loss.weight * s.E * sum;
+                     });
+    test::check_loss([](const test::sight& s) { return expert_loss{.weight = s.d.uniform(31, 0)}; },
+                     [](const test::sight& s, const expert_loss& loss) {
+                         double sum = 0;
+                         for (int e = 0; e < s.E; ++e) sum += s.E / (s.K * s.tokens()) * s.requests(e) * s.mean_score(e);
+                         return loss.weight * sum;
+                     });
+    test::check_loss([](const test::sight& s) { return switch_loss{.weight = s.d.uniform(31, 0)}; },
+                     [](const test::sight& s, const switch_loss& loss) {
+                         double sum = 0;
+                         for (int e = 0; e < s.E; ++e) {
+                             double f = 0;
+                             for (long t = 0; t < s.T; ++t) f += s.asked(t, 0) == e ? 1 / s.tokens() : 0;
+                             sum += f * s.mean_score(e);
+                         }
+                         return loss.weight * s.E * sum;
+                     });
+    test::check_loss([](const test::sight& s) { return z_loss{.weight = s.d.uniform(31, 0)}; },
+                     [](const test::sight& s, const z_loss& loss) {
+                         double sum = 0;
+                         for (long t = 0; t < s.T; ++t) {
+                             double mass = 0;
+                             for (int e = 0; e < s.E; ++e) mass += std::exp(s.logit(t, e));
+                             sum += s.padded(t) ? 0 : std::pow(std::log(mass), 2) / s.tokens();
+                         }
+                         return loss.weight * sum;
+                     });
 }

@@ -13,7 +13,7 @@ template <class Model>
 cudaError_t launch(const Model& m, long T, const gate_data<float>& data, const cuda::batch& side, float* numbers, int* expert) {
     cuda::gate_forward<<<cuda::gate_blocks(T), cuda::gate_threads>>>(m.stages(), m.extent(), data, side, numbers, T, expert, numbers);
     cuda::gate_backward<<<cuda::gate_blocks(T), cuda::gate_threads>>>(m.stages(), m.extent(), data, side, numbers, T, numbers, numbers, numbers,
-                                                                      numbers);
+                                                                      numbers, numbers);
     return cudaGetLastError();
 }
 #define LAUNCH(...) template cudaError_t launch(const __VA_ARGS__&, long, const gate_data<float>&, const cuda::batch&, float*, int*);
@@ -27,5 +27,8 @@ LAUNCH(gated<128, 8, qwen3_gate{}>)
 LAUNCH(gated<16, 2, gshard_gate{}>)
 LAUNCH(gated<16, 1, switch_gate{}>)
 LAUNCH(gated<64, 4, noisy_gate{}>)
+LAUNCH(gated<64, 4, specialised_gate{}>)
+LAUNCH(gated<64, 4, cosine_gate{}>)
+LAUNCH(gated<12, 2, moe_plus_plus_gate{}>)
 LAUNCH(dynamic_model<deepseek_v3_gate, swiglu, plain_shared, 64>)
 }  // namespace gates

@@ -43,17 +43,20 @@ template <class Model> void agrees(const Model& m) {
     const on_device<int> expert(std::vector<int>(static_cast<std::size_t>(T * c.W), -7));
     const on_device<float> weight(std::vector<float>(static_cast<std::size_t>(T * c.W), -7.f));
     const on_device<float> d_learned(std::vector<float>(static_cast<std::size_t>(T * c.L), -7.f));
-    const guild::gate_data<float> data{learned.data(), state.data(), nullptr};
+    const on_device<float> previous(c.previous), d_previous(std::vector<float>(c.previous.size(), -7.f));
+    const guild::gate_data<float> data{.learned = learned.data(), .state = state.data(), .previous = {previous.data(), T, c.E}};
     const cuda::batch side{.padding = padding.data(), .position = position.data(), .seed = c.side.seed, .training = true};
 
     cuda::gate_forward<<<cuda::gate_blocks(T), cuda::gate_threads>>>(m.stages(), m.extent(), data, side, logit.data(), T, expert.data(),
                                                                      weight.data());
     cuda::gate_backward<<<cuda::gate_blocks(T), cuda::gate_threads>>>(m.stages(), m.extent(), data, side, logit.data(), T, d_weight.data(),
-                                                                      d_score.data(), d_logit.data(), c.L > 0 ? d_learned.data() : nullptr);
+                                                                      d_score.data(), d_logit.data(), c.L > 0 ? d_learned.data() : nullptr,
+                                                                      d_previous.data());
     REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
     CHECK(same(expert.back(), c.result.choice.expert.data(), std::equal_to<>{}));
     CHECK(same(weight.back(), c.result.choice.weight.data(), nearly));
     CHECK(same(d_logit.back(), c.d_logit.data(), nearly));
+    CHECK(same(d_previous.back(), c.d_previous.data(), nearly));
     const auto shares = d_learned.back();
     for (long l = 0; l < c.L; ++l) {
         float sum = 0;
@@ -67,4 +70,6 @@ TEST_CASE("gate on a GPU: as on the CPU") {
     agrees(fixed<64, 6>(guild::deepseek_moe_gate{}));
     agrees(fixed<256, 8>(guild::deepseek_v3_gate{}));
     agrees(fixed<33, 4>(noisy_gate{}));
+    agrees(fixed<64, 4>(guild::specialised_gate{}));
+    agrees(fixed<33, 4>(guild::moe_plus_plus_gate{}));
 }

@@ -80,7 +80,7 @@ TEST_CASE("gate: the same bits however the tokens are cut into ranges") {
         std::vector<float> d_logit(logit.size()), d_learned(learned.size());
         const view<const float> logits(logit.data(), T, 66);
         gate::forward(b, m, data, side, logits, out);
-        gate::backward<decltype(b), decltype(m), float>(b, m, data, side, logits, out, {d_weight.data(), T, 4}, nullptr, {d_logit.data(), T, 66},
+        gate::backward<decltype(b), decltype(m), float>(b, m, data, side, logits, out, {{d_weight.data(), T, 4}}, {d_logit.data(), T, 66},
                                                         d_learned.data(), partial);
         CHECK(std::all_of(d_learned.begin(), d_learned.end(), [](float d) { return std::isfinite(d); }));
         return std::tuple{list(out.choice.expert, T * 4), list(out.choice.weight, T * 4), d_logit, d_learned};
@@ -126,8 +126,8 @@ TEST_CASE("gate: a stage that looks across tokens decides once; the stages behin
 
     std::vector<float> d_weight(5, 1.f), d_logit(15);
     buffer<float> partial;
-    gate::backward<backend::reference, decltype(m), float>({}, m, {}, {.padding = padding}, {logit.data(), 5, 3}, out, {d_weight.data(), 5, 1},
-                                                           nullptr, {d_logit.data(), 5, 3}, nullptr, partial);
+    gate::backward<backend::reference, decltype(m), float>({}, m, {}, {.padding = padding}, {logit.data(), 5, 3}, out, {{d_weight.data(), 5, 1}},
+                                                           {d_logit.data(), 5, 3}, nullptr, partial);
     for (const long t : {0L, 3L})
         for (long e = 0; e < 3; ++e) CHECK(d_logit.data()[3 * t + e] == 0);  // dropped or padded
     CHECK(d_logit[4] == doctest::Approx(2 * 0.5 * 0.5));
@@ -139,7 +139,9 @@ TEST_CASE("gate: scores for the losses, and a token after every stage") {
     const std::vector<double> bias{0.5, 0, 0, 0};
     const gate_data<double> data{nullptr, bias.data(), nullptr};
     std::vector<double> score(4);
-    gate::scores<backend::reference, decltype(m), double>({}, m, data, {}, {logit.data(), 1, 4}, {score.data(), 1, 4});
+    std::vector<double> scored(4);
+    gate::scores<backend::reference, decltype(m), double>({}, m, data, {}, {logit.data(), 1, 4}, {scored.data(), 1, 4}, {score.data(), 1, 4});
+    CHECK(scored == logit);
     for (int e = 0; e < 4; ++e) CHECK(score.data()[e] == doctest::Approx(1 / (1 + std::exp(-logit.data()[e]))));
 
     const auto seen = gate::inspect<decltype(m), double>(m, data, {}, {logit.data(), 1, 4}, out, 0);

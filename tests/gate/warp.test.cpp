@@ -21,7 +21,7 @@ template <class Model> void agrees(const Model& m) {
     CAPTURE(E);
     CAPTURE(W);
     std::vector<int> expert(static_cast<std::size_t>(c.tokens * W), -7);
-    std::vector<float> weight(expert.size(), -7.f), d_logit = c.before, d_learned(c.d_learned.size());
+    std::vector<float> weight(expert.size(), -7.f), d_logit = c.before, d_learned(c.d_learned.size()), d_previous(c.d_previous.size());
     const auto same = [](const auto* a, const auto* b, long count, auto equal) { return std::equal(a, a + count, b, equal); };
     warp_emulator warp;
     for (long t = 0; t < c.tokens; ++t) {
@@ -31,13 +31,15 @@ template <class Model> void agrees(const Model& m) {
         int* const chosen = expert.data() + t * W;
         warp.run([&](const warp_emulator::thread& thread) {
             gate::forward_warp(thread, m.stages(), n, token, logit, chosen, weight.data() + t * W);
-            gate::backward_warp(thread, m.stages(), n, token, logit, d_weight, d_score, d_logit.data() + t * P, d_learned.data());
+            gate::backward_warp(thread, m.stages(), n, token, logit, d_weight, d_score, d_logit.data() + t * P, d_learned.data(),
+                                d_previous.data() + t * E);
         });
         CAPTURE(t);
         CHECK(same(chosen, c.result.choice.expert.data() + t * W, W, std::equal_to<>{}));
         CHECK(same(weight.data() + t * W, c.result.choice.weight.data() + t * W, W, nearly));
         CHECK(same(d_logit.data() + t * P, c.d_logit.data() + t * P, P, nearly));
     }
+    CHECK(same(d_previous.data(), c.d_previous.data(), c.tokens * E, nearly));
     CHECK(same(d_learned.data(), c.d_learned.data(), c.L, nearly));
 }
 /// At sizes around its 32 lanes.
@@ -74,6 +76,14 @@ TEST_CASE("warp: sizes known to the compiler") {
     agrees(fixed<8, 2>(mixtral_gate{}));
 }
 TEST_CASE("warp: extra logits, learned numbers and random draws of a user's stage") { agrees_at_all_sizes(noisy_gate{}); }
+
+TEST_CASE("warp: a penalty on load, cosines, logits of the layer before") {
+    agrees_at_all_sizes(specialised_gate{});
+    for (const int E : {1, 31, 33, 64}) {
+        agrees(sized<64>(moe_plus_plus_gate{}, E, std::min(E, 4)));
+        agrees(sized<64>(cosine_gate{.dimension = 40}, E, std::min(E, 4)));
+    }
+}
 
 TEST_CASE("warp_emulator: lanes exchange, and a lane that stays away is found") {
     int seen[32] = {};

@@ -36,7 +36,7 @@ template <class Layer> struct calls {
     }
     long train(long n) {
         return allocations([&] {
-            layer.forward(rows(x, n), rows(y, n), tape);
+            layer.forward(rows(x, n), rows(y, n), tape, {.training = true});
             layer.backward(rows(dy, n), rows(dx, n), gradient, tape);
         });
     }
@@ -77,6 +77,15 @@ struct input_weighed : guild::model<config{.hidden = 8, .expert_hidden = 300, .r
 struct crowded : guild::model<config{.hidden = 8, .expert_hidden = 4, .routed_experts = 5, .top_k = 2}, test::capacity_gate{.most = 9}> {};
 struct balanced : guild::model<config{.hidden = 8, .expert_hidden = 4, .routed_experts = 5, .top_k = 2}, guild::expert_loss{}, guild::switch_loss{},
                                guild::z_loss{}> {};
+
+// Fewer tokens than experts, gates that look at all of them, and losses that count.
+constexpr config few{.hidden = 8, .expert_hidden = 4, .routed_experts = 90, .top_k = 1};
+struct assigned : guild::model<few, guild::base_gate{}> {};
+struct limited : guild::model<few, guild::switch_capacity_gate{}, guild::device_loss{.devices = 9}, guild::communication_loss{.devices = 9},
+                              guild::sequence_loss{}, guild::global_batch_loss{}, guild::importance_loss{}> {};
+struct picky : guild::model<few, guild::expert_choice_gate{}, guild::mutual_information_loss{}, guild::orthogonality_loss{}, guild::l1_loss{},
+                            guild::top_k_balance_loss{}> {};
+struct expecting : guild::model<few, guild::noisy_top_k_gate{}, guild::noisy_load_loss{}> {};
 }  // namespace
 
 TEST_CASE("the counter counts") {
@@ -92,6 +101,16 @@ TEST_CASE("no allocation after reserve, nor after the first call: numbers known 
     const auto b = guild::random_weights<input_weighed>(1);
     const auto c = guild::random_weights<crowded>(1);
     const auto d = guild::random_weights<balanced>(1);
+    check(guild::layer(a));
+    check(guild::layer(b));
+    check(guild::layer(c));
+    check(guild::layer(d));
+}
+TEST_CASE("no allocation after reserve, nor after the first call: fewer tokens than experts, gates that look at all of them, every loss") {
+    const auto a = guild::random_weights<assigned>(1);
+    const auto b = guild::random_weights<limited>(1);
+    const auto c = guild::random_weights<picky>(1);
+    const auto d = guild::random_weights<expecting>(1);
     check(guild::layer(a));
     check(guild::layer(b));
     check(guild::layer(c));
@@ -114,4 +133,16 @@ TEST_CASE("a reserve for few rows serves a batch that needs no more") {
     c.tape.reserve(layer, 70, 45);
     CHECK(c.infer(70) == 0);
     CHECK(c.train(70) == 0);
+}
+
+TEST_CASE("telemetry allocates for the first batch alone") {
+    const auto w = guild::random_weights<crowded>(1);
+    const guild::layer layer(w);
+    calls c(layer, 70);
+    guild::telemetry seen;
+    const auto add = [&] { return allocations([&] { seen.add(layer, c.ws); }); };
+    c.infer(33);
+    CHECK(add() > 0);
+    c.infer(70);
+    CHECK(add() == 0);
 }

@@ -229,7 +229,8 @@ TEST_CASE("a loss without an adjoint of its own is for small sizes") {
     b.layer.forward(x, y, b.tape);
     dx.fill(3);
     REFUSED(b.layer.backward(y, dx, b.gradient, b.tape), argument_error,
-            "guild: a loss without `backward` is differentiated number by number, which is for at most 4096 logits, found 4100; give it a "
+            "guild: a loss without `backward` is differentiated number by number, which is for at most 4096 logits and numbers of the router, found "
+            "4120; give it a "
             "backward(routing, gradient)");
     for (long t = 0; t < 820; ++t) CHECK(dx(t, 0) == 3);
     b.layer.forward(view<const float>(x.all().data, 819, 4), view<float>(y.all().data, 819, 4), b.tape);
@@ -340,6 +341,7 @@ TEST_CASE("numbers of a dynamic model") {
     refused("guild::dynamic_model: passive.zero is -1, expected at least 0", [](auto& m) { m.passive.zero = -1; });
     refused("guild::dynamic_model: passive.identity is -1, expected at least 0", [](auto& m) { m.passive.identity = -1; });
     refused("guild::dynamic_model: passive.constant is -1, expected at least 0", [](auto& m) { m.passive.constant = -1; });
+    refused("guild::dynamic_model: passive.blend is -1, expected at least 0", [](auto& m) { m.passive.blend = -1; });
     refused("guild::dynamic_model: config.routed_experts (with passive experts) is 13, expected at most MaxExperts, 12",
             [](auto& m) { m.passive.zero = 5; });
     refused(

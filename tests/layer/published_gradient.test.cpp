@@ -15,7 +15,7 @@ struct deepseek_v3
     : model<config{.hidden = 5, .expert_hidden = 3, .routed_experts = 6, .top_k = 2, .shared_experts = 1, .expert_bias = true, .shared_bias = true},
             guild::deepseek_v3_gate{.groups = 3, .keep = 2}, guild::reglu{}, guild::gated_shared{}, guild::bias_balance{}> {};
 struct mixtral : model<config{.hidden = 5, .expert_hidden = 6, .routed_experts = 4, .top_k = 2}, guild::mixtral_gate{}, guild::relu{},
-                       guild::switch_loss{.weight = 0.5}> {};
+                       guild::top_k_balance_loss{.weight = 0.5}> {};
 struct qwen3 : model<config{.hidden = 4, .expert_hidden = 5, .routed_experts = 3, .top_k = 4, .shared_hidden = 7}, guild::qwen3_gate{},
                      guild::relu_squared{}, guild::passive{.zero = 1, .identity = 1, .constant = 2}, guild::expert_loss{.weight = 0.5}> {};
 struct gshard : model<config{.hidden = 3, .expert_hidden = 4, .routed_experts = 5, .top_k = 2, .shared_experts = 1, .shared_bias = true},

@@ -60,8 +60,8 @@ struct greedy_gate {
     constexpr auto stages() const { return pipeline{greedy_stage{}, top_k{}}; }
 };
 struct odd : model<config{.hidden = 3, .expert_hidden = 5, .routed_experts = 7, .top_k = 2, .shared_experts = 1}, greedy_gate{}, relu{},
-                   gated_shared{}, passive{.zero = 1, .identity = 2, .constant = 3}> {};
-static_assert(cost::of(odd{}) == mixture{.config = odd::config, .inputs = 1, .router_rows = 13 + 26, .shared_gate = true, .learned = 14 + 3 * 3});
+                   gated_shared{}, passive{.zero = 1, .identity = 2, .constant = 1, .blend = 2}> {};
+static_assert(cost::of(odd{}) == mixture{.config = odd::config, .inputs = 1, .router_rows = 13 + 26, .shared_gate = true, .learned = 14 + 7 * 3});
 static_assert(cost::of(dynamic_model<mixtral_gate>{.config = small.config}).parameters() == small.parameters());
 
 // The weights of the routed and shared experts of the three 2B models are the same number, the active ones of two.

@@ -37,7 +37,8 @@ template <class Model> struct gate_case {
     std::vector<float> before = numbers(tokens * P, 6, 1);  ///< of d_logit, which is added to
     std::array<long, tokens> position{};
     std::array<bool, tokens> padding{};
-    guild::gate_data<float> data{learned.data(), state.data(), nullptr};
+    std::vector<float> previous = numbers(tokens * E, 7, 1), d_previous = numbers(tokens * E, 0, 1);  ///< logits of the layer before
+    guild::gate_data<float> data{.learned = learned.data(), .state = state.data(), .previous = {previous.data(), tokens, E}};
     guild::batch side;
     guild::gate_result<float> result;
     std::vector<float> d_logit = before, d_learned = numbers(L, 0, 0);
@@ -53,8 +54,8 @@ template <class Model> struct gate_case {
         const guild::view<const float> logits(logit.data(), tokens, P);
         guild::gate::forward(b, model, data, side, logits, result);
         guild::buffer<float> partial;
-        guild::gate::backward(b, model, data, side, logits, result, {d_weight.data(), tokens, W}, d_score.data(), {d_logit.data(), tokens, P},
-                              d_learned.data(), partial);
+        guild::gate::backward(b, model, data, side, logits, result, {.weight = {d_weight.data(), tokens, W}, .score = d_score.data()},
+                              {d_logit.data(), tokens, P}, d_learned.data(), partial, {d_previous.data(), tokens, E});
     }
     gate_case(const gate_case&) = delete;
 

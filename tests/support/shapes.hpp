@@ -46,7 +46,7 @@ struct shape {
 /// Every number of tokens with every E and K; widths, shared experts, biases, residuals and passive experts in turn.
 inline std::vector<shape> shapes(const std::vector<long>& tokens, const std::vector<int>& experts, int first_shared) {
     const int width[] = {1, 3, 17, 40};
-    const guild::passive passive[] = {{}, {.zero = 1, .identity = 1, .constant = 2}, {}, {.constant = 1}, {.identity = 2}};
+    const guild::passive passive[] = {{}, {.zero = 1, .identity = 1, .constant = 2}, {}, {.constant = 1}, {.identity = 1, .blend = 1}};
     std::vector<shape> all;
     for (const long T : tokens)
         for (const int E : experts)

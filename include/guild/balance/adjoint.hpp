@@ -19,33 +19,56 @@ template <class S> struct lifted {
 }  // namespace detail
 
 /// Throws argument_error where `backward` would have to differentiate more numbers one by one than is sensible.
-template <class S, class Loss> void check_size(const Loss& loss, long size) {
-    if constexpr (!requires(const routing<S>& r, const routing_gradient<S>& g) { loss.backward(r, g); }) {
+template <class S, class Loss> void check_size(const Loss& loss, const routing<S>& r) {
+    if constexpr (!requires(const routing_gradient<S>& g) { loss.backward(r, g); }) {
+        const long size = r.logit.rows * r.logit.cols + (r.router.data ? r.raw.cols * r.hidden : 0);
         if (size > 4096)
             guild::detail::raise<argument_error>(
-                "guild: a loss without `backward` is differentiated number by number, which is for at most 4096 logits, found ", size,
-                "; give it a backward(routing, gradient)");
+                "guild: a loss without `backward` is differentiated number by number, which is for at most 4096 logits and numbers of the router, "
+                "found ",
+                size, "; give it a backward(routing, gradient)");
     }
 }
 
-/// g += gradient of the loss. Without a `backward` of its own: one dual-number pass of `value` for every logit, score and weight,
-/// O(T P) passes, for tests and small sizes; throws argument_error above T P = 4096.
+/// The loss of a batch.
+template <class Loss, class S> S value(const Loss& loss, const routing<S>& r) {
+    r.memory->clear();
+    return loss.value(r);
+}
+/// g += gradient of the loss. Without a `backward` of its own: one dual-number pass of `value` for every logit, score, weight and
+/// number of the router, O(T P + P H) passes, for tests and small sizes; throws argument_error above 4096.
 template <class Loss, class S> void backward(const Loss& loss, const routing<S>& r, const routing_gradient<S>& g) {
+    r.memory->clear();
     if constexpr (requires { loss.backward(r, g); }) loss.backward(r, g);
     else {
-        check_size<S>(loss, r.logit.rows * r.logit.cols);
-        detail::lifted<S> logit(r.logit), score(r.score), weight(r.weight);
-        const routing<dual<S>> seen{r.experts, r.slots, r.top_k, logit.seen(), score.seen(), weight.seen(), r.expert, r.wanted, r.side};
+        check_size(loss, r);
+        detail::lifted<S> raw(r.raw), logit(r.logit), score(r.score), weight(r.weight);
+        detail::lifted<S> router(view<const S>(r.router.row(0, 0), r.router.row(0, 0) ? r.raw.cols : 0, r.hidden, r.router.row_stride));
+        const routing<dual<S>> seen{.experts = r.experts,
+                                    .slots = r.slots,
+                                    .top_k = r.top_k,
+                                    .logit = logit.seen(),
+                                    .score = score.seen(),
+                                    .weight = weight.seen(),
+                                    .expert = r.expert,
+                                    .wanted = r.wanted,
+                                    .side = r.side,
+                                    .raw = raw.seen(),
+                                    .router = {router.numbers.data(), 0, r.hidden},
+                                    .hidden = r.hidden,
+                                    .memory = r.memory};
         const auto each = [&](detail::lifted<S>& in, view<S> by) {
             for (std::size_t i = 0; i < in.numbers.size(); ++i) {
                 in.numbers[i].d = S(1);
-                by(static_cast<long>(i) / by.cols, static_cast<long>(i) % by.cols) += loss.value(seen).d;
+                by(static_cast<long>(i) / by.cols, static_cast<long>(i) % by.cols) += value(loss, seen).d;
                 in.numbers[i].d = S(0);
             }
         };
+        each(raw, g.raw);
         each(logit, g.logit);
         each(score, g.score);
         each(weight, g.weight);
+        each(router, view<S>(g.router.row(0, 0), router.from.rows, r.hidden));
     }
 }
 

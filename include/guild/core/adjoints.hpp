@@ -14,6 +14,25 @@ template <class P, class S> void combine_backward(const P& p, view<const S> dy, 
                                               tp.d_rows.shape(R, p.H()), tp.d_weight.shape(dy.rows, p.W()));
 }
 
+namespace detail {
+/// d_a [T, G] by the weighted a -> by a; d_shared [T, S] =
+template <class P, class S> void weigh_shared_backward(const P& p, view<const S> a, view<S> d_a, tape<S>& tp) {
+    const long shared = p.model.config.shared_experts, width = a.cols / shared;
+    const view<S> d_shared = tp.d_shared.shape(a.rows, shared);
+    p.backend.each(a.rows, [&](long begin, long end) {
+        for (long t = begin; t < end; ++t)
+            for (long s = 0; s < shared; ++s) {
+                S dot(0);
+                for (long i = s * width; i < (s + 1) * width; ++i) {
+                    dot += d_a(t, i) * a(t, i);
+                    d_a(t, i) = d_a(t, i) * tp.gate.shared[t * shared + s];
+                }
+                d_shared(t, s) = dot;
+            }
+    });
+}
+}  // namespace detail
+
 /// dy -> dx = what reaches x through the shared experts and the residual, grad.shared +=
 template <class P, class S> void shared_backward(const P& p, view<const S> dy, view<S> dx, auto& grad, tape<S>& tp) {
     const long T = tp.x.rows, G = p.G(), H = p.H();
@@ -42,9 +61,13 @@ template <class P, class S> void shared_backward(const P& p, view<const S> dy, v
                 for (long h = 0; h < H; ++h) grad.shared_gate[static_cast<std::size_t>(h)] += tp.shared_d_logit[t] * tp.x(t, h);
             d_rows = scaled;
         }
-        expert::backward(p.backend, p.model.activation, groups<S>(all), tp.x, p.w.shared, view<const S>(tp.shared_h.shape(T, P::inputs * G)),
-                         view<const S>(tp.shared_a.shape(T, G)), d_rows, tp.shared_d_a.shape(T, G), tp.shared_d_h.shape(T, P::inputs * G), dx,
-                         grad.shared.lend(G, H));
+        const auto d_network = grad.shared.lend(G, H);
+        const view<S> d_a = tp.shared_d_a.shape(T, G), a = tp.shared_a.shape(T, G);
+        const view<const S> used = P::weighs_shared ? tp.shared_weighted.shape(T, G) : a;
+        expert::down_backward(p.backend, groups<S>(all), p.w.shared, used, d_rows, d_a, d_network);
+        if constexpr (P::weighs_shared) detail::weigh_shared_backward(p, view<const S>(a), d_a, tp);
+        expert::up_backward(p.backend, p.model.activation, groups<S>(all), tp.x, p.w.shared, view<const S>(tp.shared_h.shape(T, P::inputs * G)),
+                            view<const S>(d_a), tp.shared_d_h.shape(T, P::inputs * G), dx, d_network);
         if constexpr (P::shared_learns)
             for (long t = 0; t < T; ++t)
                 for (long h = 0; h < H; ++h) dx(t, h) += tp.shared_d_logit[t] * p.w.shared_gate[h];
@@ -52,21 +75,39 @@ template <class P, class S> void shared_backward(const P& p, view<const S> dy, v
     guild::combine::residual_backward(p.backend, p.model.residual, tp.gate.choice, tp.plan, dy, dx);
 }
 
+/// d_shared [T, S] = 0: a gradient that comes by the routed experts alone.
+template <class P, class S> void shared_untouched(const P& p, tape<S>& tp) {
+    if constexpr (P::weighs_shared) {
+        const view<S> d_shared = tp.d_shared.shape(tp.x.rows, p.model.config.shared_experts);
+        for (long i = 0; i < d_shared.rows * d_shared.cols; ++i) d_shared.data[i] = S(0);
+    }
+}
+
 /// d_rows [R, H] -> d_read [R, H] = by what each expert read, grad.experts +=, grad.constant +=
 template <class P, class S> void routed_backward(const P& p, auto& grad, tape<S>& tp) {
     const long R = tp.plan.rows, own = p.own_rows(tp), H = p.H(), F = p.F();
     const view<S> d_rows = tp.d_rows.shape(R, H), d_read = tp.d_read.shape(R, H);
-    expert::backward(p.backend, p.model.activation, p.routed(tp), tp.x, p.w.experts, view<const S>(tp.h.shape(own, P::inputs * F)),
-                     view<const S>(tp.a.shape(own, F)), view<const S>(d_rows.data, own, H), tp.d_a.shape(own, F), tp.d_h.shape(own, P::inputs * F),
-                     view<S>(d_read.data, own, H), grad.experts.lend(F, H));
+    const groups<S> g = p.routed(tp);
+    const auto d_network = grad.experts.lend(F, H);
+    const view<S> d_a = tp.d_a.shape(own, F);
+    expert::down_backward(p.backend, g, p.w.experts, view<const S>(tp.a.shape(own, F)), view<const S>(d_rows.data, own, H), d_a, d_network);
+    expert::up_backward(p.backend, p.model.activation, g, tp.x, p.w.experts, view<const S>(tp.h.shape(own, P::inputs * F)), view<const S>(d_a),
+                        tp.d_h.shape(own, P::inputs * F), view<S>(d_read.data, own, H), d_network);
     const auto& passive = p.model.passive;
-    const int identity = p.routed_experts() + passive.zero, constant = identity + passive.identity;
+    const int identity = p.routed_experts() + passive.zero, constant = identity + passive.identity, blend = constant + passive.constant;
     for (int e = p.routed_experts(); e < p.E(); ++e)
-        for (long r = tp.plan.offset[e]; r < tp.plan.offset[e + 1]; ++r)
+        for (long r = tp.plan.offset[e]; r < tp.plan.offset[e + 1]; ++r) {
+            if (e >= blend) {
+                const long first = (passive.constant + 3 * (e - blend)) * H;
+                expert::blend::backward(p.w.constant + first, tp.x.row(tp.plan.token[r]), P::weighs_input ? tp.factor[r] : S(1), H,
+                                        static_cast<const S*>(d_rows.row(r)), d_read.row(r), grad.constant.data() + first);
+                continue;
+            }
             for (long h = 0; h < H; ++h) {
                 if (e >= constant) grad.constant[static_cast<std::size_t>((e - constant) * H + h)] += d_rows(r, h);
                 d_read(r, h) = e >= identity && e < constant ? d_rows(r, h) : S(0);
             }
+        }
 }
 
 /// d_read [R, H] -> dx +=; d_weight += where the weight is on the input
@@ -75,33 +116,54 @@ template <class P, class S> void dispatch_backward(const P& p, view<S> dx, tape<
                                                     tp.d_weight.shape(dx.rows, p.W()));
 }
 
-/// -> d_logits [T, P] =, d_scores [T, E] =, d_weight +=
-template <class P, class S> void losses_backward(const P& p, tape<S>& tp) {
+/// -> d_logits [T, P] =, d_scored_logits, d_scores [T, E] =, d_weight +=, grad.router +=
+template <class P, class S> void losses_backward(const P& p, auto& grad, tape<S>& tp) {
     const long T = tp.x.rows;
-    const view<S> d_logits = tp.d_logits.shape(T, p.P());
-    for (long i = 0; i < T * p.P(); ++i) d_logits.data[i] = S(0);
+    const auto zero = [](view<S> v) {
+        for (long i = 0; i < v.rows * v.cols; ++i) v.data[i] = S(0);
+        return v;
+    };
+    const view<S> d_logits = zero(tp.d_logits.shape(T, p.P()));
     if constexpr (P::model_has_losses) {
-        const view<S> d_scores = tp.d_scores.shape(T, p.E());
-        for (long i = 0; i < T * p.E(); ++i) d_scores.data[i] = S(0);
-        const routing_gradient<S> g{d_logits, d_scores, tp.d_weight.shape(T, p.W())};
-        p.model.each_loss([&](const auto& loss) { balance::backward(loss, p.routing_of(tp), g); });
+        const routing_gradient<S> g{zero(tp.d_scored_logits.shape(T, p.E())),
+                                    zero(tp.d_scores.shape(T, p.E())),
+                                    tp.d_weight.shape(T, p.W()),
+                                    d_logits,
+                                    {grad.router.data(), 0, p.H()}};
+        if (const auto d = tp.passed.d_own; d.data)
+            for (long t = 0; t < T; ++t)
+                for (long e = 0; e < p.E(); ++e) g.logit(t, e) = d(t, e);
+        p.each_loss(tp.side, [&](const auto& loss) { balance::backward(loss, p.routing_of(tp), g); });
     }
 }
 
-/// d_weight [T, W], d_scores -> d_logits +=, grad.learned +=
+/// d_weight [T, W], d_shared, d_scored_logits, d_scores -> d_logits +=, grad.learned +=, what is passed back =
 template <class P, class S> void choose_backward(const P& p, auto& grad, tape<S>& tp) {
     const long T = tp.x.rows;
-    gate::backward(p.backend, p.model, p.w.gate, tp.side, view<const S>(tp.logits.shape(T, p.P())), tp.gate,
-                   view<const S>(tp.d_weight.shape(T, p.W())), P::model_has_losses ? tp.d_scores.data() : nullptr, tp.d_logits.shape(T, p.P()),
-                   grad.learned.data(), tp.partial);
+    gate::result_gradient<S> by{.weight = tp.d_weight.shape(T, p.W()), .shared = P::weighs_shared ? tp.d_shared.data() : nullptr};
+    if constexpr (P::model_has_losses) by.logit = tp.d_scored_logits.shape(T, p.E()), by.score = tp.d_scores.data();
+    else by.logit = tp.passed.d_own;
+    gate::backward(p.backend, p.model, p.gate_data_of(tp), tp.side, view<const S>(tp.logits.shape(T, p.P())), tp.gate, by,
+                   tp.d_logits.shape(T, p.P()), grad.learned.data(), tp.partial, tp.passed.d_previous);
 }
 
-/// d_logits [T, P] -> dx +=, grad.router +=
+/// d_logits [T, P] -> dx +=, grad.router +=, grad.input +=
 template <class P, class S> void logits_backward(const P& p, view<S> dx, auto& grad, tape<S>& tp) {
-    const one_group<S> all(tp.x.rows);
-    const view<const S> d = tp.d_logits.shape(tp.x.rows, p.P());
-    p.backend.weight_gradient(groups<S>(all), d, tp.x, stack<S>{grad.router.data(), 0, p.H()});
-    p.backend.input_gradient(groups<S>(all), d, p.w.router, dx, into::add);
+    const long T = tp.x.rows, H = p.H();
+    const one_group<S> all(T);
+    const view<const S> d = tp.d_logits.shape(T, p.P());
+    const stack<S> d_router{grad.router.data(), 0, H};
+    if constexpr (!P::changes_input) {
+        p.backend.weight_gradient(groups<S>(all), d, tp.x, d_router);
+        p.backend.input_gradient(groups<S>(all), d, p.w.router, dx, into::add);
+    } else {
+        const view<S> d_read = tp.d_router_read.shape(T, H);
+        p.backend.weight_gradient(groups<S>(all), d, view<const S>(tp.read.shape(T, H)), d_router);
+        p.backend.input_gradient(groups<S>(all), d, p.w.router, d_read, into::overwrite);
+        for (long t = 0; t < T; ++t)  // in token order: the learned numbers are sums over tokens
+            p.model.gate.input().backward(gate::token_at(t, tp.side, p.w.gate, nullptr), tp.x.row(t), H, p.w.input,
+                                          static_cast<const S*>(d_read.row(t)), dx.row(t), grad.input.data());
+    }
 }
 
 }  // namespace guild::inline v0::step

@@ -3,7 +3,7 @@
 
 namespace guild::inline v0 {
 
-/// Random numbers given by the caller in place of generated ones: what stream `stream` draws, [T, count].
+/// Random numbers given by the caller in place of generated ones: what stream `stream` draws, [T, count]. Draws from `count` on are generated.
 struct given_draws {
     int stream = 0;
     int count = 0;
@@ -19,7 +19,9 @@ struct batch {
     std::span<const long> position{};  ///< [T] ... or this one. Random draws depend on positions, not on rows
     unsigned long long seed = 0;
     bool training = false;                 ///< noise, sampling, exploration
+    std::span<const double> strength{};    ///< [losses of the model] factors of their weights, in their order: ReMoE's, adapted from step to step
     std::span<const given_draws> draws{};  ///< given random numbers, at most one entry per stream
+    long step = 0;                         ///< of the training run: what schedules of losses go by
 };
 
 }  // namespace guild::inline v0

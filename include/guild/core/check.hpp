@@ -47,7 +47,8 @@ template <class Model, class S> void gradients(const Model& m, const guild::weig
     has(grad.router, long(n.experts + n.extra) * c.hidden);
     has(grad.learned, m.stages().learned(n.experts));
     has(grad.shared_gate, m.shared.learned ? c.hidden : 0);
-    has(grad.constant, long(m.passive.constant) * c.hidden);
+    has(grad.constant, long(m.passive.vectors()) * c.hidden);
+    has(grad.input, input_numbers(m));
     network(grad.experts, c.routed_experts, c.expert_hidden, c.expert_bias);
     network(grad.shared, c.shared_width() > 0, c.shared_width(), c.shared_bias);
     if (!same) detail::raise<shape_error>("guild::layer: the gradients belong to a model of other numbers");
@@ -64,7 +65,8 @@ template <class T> void list(const char* name, std::span<T> v, long expected) {
     if (!v.empty() && static_cast<long>(v.size()) != expected)
         detail::raise<shape_error>("guild::batch: ", name, " has ", static_cast<long>(v.size()), " entries, expected ", expected);
 }
-inline void side(const batch& b, long T, bool needs_token_id) {
+inline void side(const batch& b, long T, bool needs_token_id, long losses) {
+    list("strength", b.strength, losses);
     list("token_id", b.token_id, T);
     list("padding", b.padding, T);
     list("position", b.position, T);
@@ -82,6 +84,39 @@ inline void side(const batch& b, long T, bool needs_token_id) {
     for (const given_draws& d : b.draws)
         if (!d.value || d.count < 1)
             detail::raise<argument_error>("guild::batch: draws of stream ", d.stream, " are null or have count ", d.count, ", expected at least 1");
+}
+
+/// Logits passed from layer to layer are [T, E] where they are given, and given where the gate reads them.
+template <class S> void passed(const passed_logits<S>& l, long T, long E, bool needs_previous) {
+    if (needs_previous) shape("passed.previous", l.previous, T, E);
+    if (!l.own.data) return;
+    shape("passed.own", l.own, T, E);
+    if (needs_previous) apart("passed.own", l.own, "passed.previous", l.previous);
+}
+template <class S> void passed_gradient(const passed_logits<S>& l, long T, long E) {
+    if (l.d_own.data) shape("passed.d_own", l.d_own, T, E);
+    if (!l.d_previous.data) return;
+    shape("passed.d_previous", l.d_previous, T, E);
+    apart("passed.d_previous", l.d_previous, "passed.d_own", l.d_own);
+}
+
+/// The ids of the batch are rows of the table of a gate that hashes, and what these rows hold are distinct experts. O(T K^2).
+template <class S> void table(const batch& b, const gate_data<S>& d, int experts, int top_k) {
+    for (std::size_t t = 0; t < b.token_id.size(); ++t) {
+        if (!b.padding.empty() && b.padding[t]) continue;
+        const int id = b.token_id[t];
+        if (id < 0 || id >= d.vocabulary)
+            detail::raise<argument_error>("guild::batch: token_id holds ", id, ", expected ids below the ", d.vocabulary,
+                                          " rows of the gate's table");
+        const int* const row = d.table + static_cast<long>(id) * top_k;
+        for (int k = 0; k < top_k; ++k) {
+            bool good = row[k] >= 0 && row[k] < experts;
+            for (int i = 0; i < k; ++i) good = good && row[i] != row[k];
+            if (!good)
+                detail::raise<argument_error>("guild::layer: the gate's table gives token id ", id, " the expert ", row[k],
+                                              ", expected distinct experts below ", experts);
+        }
+    }
 }
 
 /// T W rows can be counted in int, and the workspace has room.

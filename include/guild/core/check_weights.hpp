@@ -25,7 +25,8 @@ template <class Model, class Format, class S> void weights(const Model& m, const
     present("gate.learned", w.gate.learned, m.stages().learned(m.experts()) > 0);
     present("gate.state", w.gate.state, m.stages().state(m.experts()) > 0);
     present("shared_gate", w.shared_gate, m.shared.learned);
-    present("constant", w.constant, m.passive.constant > 0);
+    present("constant", w.constant, m.passive.vectors() > 0);
+    present("input", w.input, input_numbers(m) > 0);
     network("experts", w.experts, true, m.config.expert_bias);
     network("shared", w.shared, m.config.shared_width() > 0, m.config.shared_bias);
 }

@@ -15,6 +15,7 @@ template <class Network, class S> struct packed_view {
     const Network& shared;
     const S* shared_gate = nullptr;
     const S* constant = nullptr;
+    const S* input = nullptr;
 };
 
 /// Owns a backend's packed layout, and copies of everything that is not packed, so the source may go. Never changes.
@@ -29,6 +30,7 @@ public:
     explicit packed_weights(const source& w, const Model& m = {}, const Backend& b = {})
         : model_(checked(m, w)),
           table_(w.gate.table),
+          vocabulary_(w.gate.vocabulary),
           experts_(b.pack(w.experts, m.config.routed_experts, m.config.expert_hidden, m.config.hidden)),
           shared_(b.pack(w.shared, m.config.shared_width() > 0, m.config.shared_width(), m.config.hidden)) {
         rest_.resize(m);
@@ -38,15 +40,17 @@ public:
         std::copy_n(w.gate.state, rest_.state.size(), rest_.state.data());
         std::copy_n(w.shared_gate, rest_.shared_gate.size(), rest_.shared_gate.data());
         std::copy_n(w.constant, rest_.constant.size(), rest_.constant.data());
+        std::copy_n(w.input, rest_.input.size(), rest_.input.data());
     }
     const Model& model() const { return model_; }
     operator packed_view<network, S>() const {
         return {{rest_.router.data(), 0, model_.config.hidden},
-                {rest_.learned.data(), rest_.state.data(), table_},
+                {rest_.learned.data(), rest_.state.data(), table_, vocabulary_},
                 experts_,
                 shared_,
                 rest_.shared_gate.data(),
-                rest_.constant.data()};
+                rest_.constant.data(),
+                rest_.input.data()};
     }
 
 private:
@@ -57,6 +61,7 @@ private:
     [[no_unique_address]] Model model_;
     gate_weights<S> rest_;
     const int* table_;
+    long vocabulary_;
     network experts_, shared_;
 };
 

@@ -30,6 +30,9 @@ template <class Model, class Format, class Backend> struct parts {
     [[no_unique_address]] Backend backend;
 
     static constexpr bool weighs_input = requires { requires std::remove_cvref_t<decltype(Model::gate)>::weighs_input; };
+    static constexpr bool weighs_shared = gate::weighs_shared<Model>;
+    static constexpr bool changes_input = requires(const Model& m) { m.gate.input(); };
+    static constexpr bool needs_previous = decltype(std::declval<const Model&>().stages())::needs_previous;
     static constexpr bool model_has_losses = Model::has_losses;
     static constexpr int inputs = std::remove_cvref_t<decltype(Model::activation)>::inputs;
     static constexpr bool shared_learns = std::remove_cvref_t<decltype(Model::shared)>::learned;
@@ -62,20 +65,46 @@ template <class Model, class Format, class Backend> struct parts {
     }
     long own_rows(const workspace<S>& ws) const { return ws.plan.offset[routed_experts()]; }
 
+    /// What the stages read: the weights' numbers, and the logits that the caller passes on.
+    gate_data<S> gate_data_of(const workspace<S>& ws) const {
+        gate_data<S> d = w.gate;
+        if constexpr (needs_previous) d.previous = ws.passed.previous;
+        return d;
+    }
+
+    long losses() const {
+        long n = 0;
+        model.each_loss([&](const auto&) { ++n; });
+        return n;
+    }
+    /// f(loss) for each loss of the model, its weight times what the batch says.
+    template <class F> void each_loss(const batch& side, F f) const {
+        std::size_t i = 0;
+        model.each_loss([&](auto loss) {
+            if constexpr (requires { loss.weight *= 1.0; })
+                if (!side.strength.empty()) loss.weight *= side.strength[i];
+            ++i;
+            f(loss);
+        });
+    }
+
     /// The batch of a tape, as losses see it.
-    routing<S> routing_of(const tape<S>& tp) const {
+    routing<S> routing_of(tape<S>& tp) const {
         const long T = tp.x.rows;
         using stages = decltype(model.stages());
-        return {static_cast<int>(E()),
-                static_cast<int>(W()),
-                model.config.top_k,
-                {tp.logits.data(), T, P()},
-                {tp.scores.data(), T, E()},
-                {tp.gate.choice.weight.data(), T, W()},
-                tp.gate.choice.expert.data(),
-                tp.gate.template asked<stages>(),
-                &tp.side,
-                &tp.counted};
+        return {.experts = static_cast<int>(E()),
+                .slots = static_cast<int>(W()),
+                .top_k = model.config.top_k,
+                .logit = {tp.scored_logits.data(), T, E()},
+                .score = {tp.scores.data(), T, E()},
+                .weight = {tp.gate.choice.weight.data(), T, W()},
+                .expert = tp.gate.choice.expert.data(),
+                .wanted = tp.gate.template asked<stages>(),
+                .side = &tp.side,
+                .raw = {tp.logits.data(), T, P()},
+                .router = w.router,
+                .hidden = H(),
+                .memory = &tp.scratch};
     }
 };
 

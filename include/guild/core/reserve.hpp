@@ -16,10 +16,12 @@ template <class P> void reserve(const P& p, auto& ws, long T, long R) {
         ws.gate.score.shape(T, E);
         ws.gate.wanted.shape(T, W);
         ws.gate.decided.shape(T, W);
-        ws.gate.counters.shape(1, E > T * W ? E : T * W);
+        ws.gate.counters.shape(1, E + 1 > T * W ? E + 1 : T * W);
         ws.gate.ranks.shape(1, E > T * W ? E : T * W);
     }
     ws.logits.shape(T, p.P());
+    if (P::changes_input) ws.read.shape(T, H);
+    if (P::weighs_shared) ws.gate.shared.shape(T, p.model.extent().extra), ws.shared_weighted.shape(T, G);
     ws.plan.offset.shape(1, E + 1);
     ws.plan.token.shape(1, R);
     ws.plan.slot.shape(1, R);
@@ -34,8 +36,10 @@ template <class P> void reserve(const P& p, auto& ws, long T, long R) {
     if (P::shared_learns) ws.shared_rows.shape(T, H);
 
     if constexpr (WS::keeps) {
-        if (P::model_has_losses) ws.scores.shape(T, E), ws.d_scores.shape(T, E);
-        ws.counted.shape(1, E);
+        if (P::model_has_losses) ws.scored_logits.shape(T, E), ws.scores.shape(T, E), ws.d_scored_logits.shape(T, E), ws.d_scores.shape(T, E);
+        if (P::weighs_shared) ws.d_shared.shape(T, p.model.extent().extra);
+        if (P::changes_input) ws.d_router_read.shape(T, H);
+        ws.scratch.reserve(static_cast<std::size_t>(128 * (E + W) + 4096));  // what the losses of the library take
         ws.d_logits.shape(T, p.P());
         ws.d_weight.shape(T, W);
         ws.d_rows.shape(R, H);

@@ -7,18 +7,35 @@
 namespace guild::inline v0::step {
 
 /// x [T, H] -> logits [T, P]
-template <class P, class S> void logits(const P& p, view<const S> x, auto& ws) {
+template <class P, class S> void logits(const P& p, view<const S> x, const batch& side, auto& ws) {
     const one_group<S> all(x.rows);
-    p.backend.product(groups<S>(all), x, p.w.router, ws.logits.shape(x.rows, p.P()));
+    view<const S> read = x;
+    if constexpr (P::changes_input) {
+        const view<S> changed = ws.read.shape(x.rows, p.H());
+        p.backend.each(x.rows, [&](long begin, long end) {
+            for (long t = begin; t < end; ++t)
+                p.model.gate.input().forward(gate::token_at(t, side, p.w.gate, nullptr), x.row(t), p.H(), p.w.input, changed.row(t));
+        });
+        read = changed;
+    }
+    p.backend.product(groups<S>(all), read, p.w.router, ws.logits.shape(x.rows, p.P()));
 }
 
-/// -> choice [T, W], and for losses the scores [T, E]
+/// logits -> what losses read: logits as scored, and scores [T, E]
+template <class P> void scores(const P& p, long T, const batch& side, auto& tp) {
+    using S = typename P::S;
+    gate::scores(p.backend, p.model, p.gate_data_of(tp), side, view<const S>(tp.logits.shape(T, p.P())), tp.scored_logits.shape(T, p.E()),
+                 tp.scores.shape(T, p.E()));
+}
+
+/// -> choice [T, W], the logits that are passed on [T, E], and for the model's losses the scores
 template <class P> void choose(const P& p, long T, const batch& side, auto& ws) {
     using S = typename P::S;
     const view<const S> logit = ws.logits.shape(T, p.P());
-    gate::forward(p.backend, p.model, p.w.gate, side, logit, ws.gate);
-    if constexpr (std::remove_cvref_t<decltype(ws)>::keeps && P::model_has_losses)
-        gate::scores(p.backend, p.model, p.w.gate, side, logit, ws.scores.shape(T, p.E()));
+    const gate_data<S> data = p.gate_data_of(ws);
+    gate::forward(p.backend, p.model, data, side, logit, ws.gate);
+    if (ws.passed.own.data) gate::changed_logits(p.backend, p.model, data, side, logit, ws.passed.own);
+    if constexpr (std::remove_cvref_t<decltype(ws)>::keeps && P::model_has_losses) scores(p, T, side, ws);
 }
 
 /// -> plan [R]
@@ -26,7 +43,7 @@ template <class P> void dispatch(const P& p, auto& ws) {
     const int E = static_cast<int>(p.E());
     guild::dispatch::count(ws.gate.choice, E, ws.plan);
     if (ws.max_rows >= 0 && ws.plan.rows > ws.max_rows)
-        detail::raise<shape_error>("guild::workspace: reserved for ", ws.max_rows, " routed rows, this batch has ", ws.plan.rows);
+        guild::detail::raise<shape_error>("guild::workspace: reserved for ", ws.max_rows, " routed rows, this batch has ", ws.plan.rows);
     guild::dispatch::sort(ws.gate.choice, E, ws.plan);
     if constexpr (P::weighs_input) {
         ws.factor.shape(1, ws.plan.rows);
@@ -40,18 +57,25 @@ template <class P, class WS> long first_row(const P& p, const WS& ws) {
     if constexpr (P::fused_down && !WS::keeps && !P::weighs_input) return p.own_rows(ws);
     else return 0;
 }
-/// rows of the experts without matrices, ids E .. : zero, identity, constant.
+/// rows of the experts without matrices, ids E .. : zero, identity, constant, blend.
 template <class P, class S> void passive_rows(const P& p, view<const S> x, const auto& ws, long first, view<S> rows) {
     const auto& passive = p.model.passive;
-    const int zero = p.routed_experts(), identity = zero + passive.zero, constant = identity + passive.identity;
+    const int zero = p.routed_experts(), identity = zero + passive.zero, constant = identity + passive.identity, blend = constant + passive.constant;
     for (int e = zero; e < p.E(); ++e)
-        for (long r = ws.plan.offset[e]; r < ws.plan.offset[e + 1]; ++r)
-            for (long h = 0; h < p.H(); ++h) {
-                S& out = rows(r - first, h);
-                if (e < identity) out = S(0);
-                else if (e >= constant) out = p.w.constant[(e - constant) * p.H() + h];
-                else out = P::weighs_input ? ws.factor[r] * x(ws.plan.token[r], h) : x(ws.plan.token[r], h);
+        for (long r = ws.plan.offset[e]; r < ws.plan.offset[e + 1]; ++r) {
+            const S* const in = x.row(ws.plan.token[r]);
+            S* const out = rows.row(r - first);
+            const S factor = P::weighs_input ? ws.factor[r] : S(1);
+            if (e >= blend) {
+                expert::blend::forward(p.w.constant + (passive.constant + 3 * (e - blend)) * p.H(), in, factor, p.H(), out);
+                continue;
             }
+            for (long h = 0; h < p.H(); ++h) {
+                if (e < identity) out[h] = S(0);
+                else if (e >= constant) out[h] = p.w.constant[(e - constant) * p.H() + h];
+                else out[h] = P::weighs_input ? factor * in[h] : in[h];
+            }
+        }
 }
 }  // namespace detail
 
@@ -67,6 +91,19 @@ template <class P, class S> void routed(const P& p, view<const S> x, auto& ws) {
     detail::passive_rows(p, x, ws, first, rows);
 }
 
+namespace detail {
+/// a [T, G] by the weights of the shared experts, each of which owns G / S columns.
+template <class P, class S> view<S> weigh_shared(const P& p, view<const S> a, auto& ws) {
+    const long shared = p.model.config.shared_experts, width = a.cols / shared;
+    const view<S> weighted = ws.shared_weighted.shape(a.rows, a.cols);
+    p.backend.each(a.rows, [&](long begin, long end) {
+        for (long t = begin; t < end; ++t)
+            for (long i = 0; i < a.cols; ++i) weighted(t, i) = a(t, i) * ws.gate.shared[t * shared + i / width];
+    });
+    return weighted;
+}
+}  // namespace detail
+
 /// y = shared(x), or 0
 template <class P, class S> void shared(const P& p, view<const S> x, view<S> y, auto& ws) {
     using WS = std::remove_cvref_t<decltype(ws)>;
@@ -77,9 +114,11 @@ template <class P, class S> void shared(const P& p, view<const S> x, view<S> y, 
         return;
     }
     const one_group<S> all(T);
-    const view<S> h = P::fused_up && !WS::keeps ? view<S>{} : ws.shared_h.shape(T, P::inputs * G), a = ws.shared_a.shape(T, G);
+    const view<S> h = P::fused_up && !WS::keeps ? view<S>{} : ws.shared_h.shape(T, P::inputs * G);
+    view<S> a = ws.shared_a.shape(T, G);
     const view<S> rows = P::shared_learns ? ws.shared_rows.shape(T, p.H()) : y;
     expert::up(p.backend, p.model.activation, groups<S>(all), x, p.w.shared, h, a);
+    if constexpr (P::weighs_shared) a = detail::weigh_shared(p, view<const S>(a), ws);
     expert::down(p.backend, groups<S>(all), view<const S>(a), p.w.shared, rows);
     if constexpr (P::shared_learns)
         p.backend.each(T, [&](long begin, long end) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <guild/config.hpp>
+#include <guild/core/scratch.hpp>
 #include <guild/dispatch/plan.hpp>
 #include <guild/gate/run.hpp>
 
@@ -12,6 +13,17 @@ struct layer_numbers {
     constexpr bool operator==(const layer_numbers&) const = default;
 };
 
+/// Logits that go from layer to layer beside the residual stream, for gates with gating_residual: set by the caller before a forward, all
+/// [T, E], memory of the caller that must stay alive until backward; a view without data asks for nothing. For two layers in a row:
+///     first.passed.own = g;  second.passed.previous = g;                 then both forward
+///     second.passed.d_previous = dg;  first.passed.d_own = dg;           then the second backward, then the first
+template <class S> struct passed_logits {
+    view<const S> previous;  ///< G of the layer before; throws shape_error where the gate needs it and it is not there
+    view<S> own;             ///< = G of this layer, after the stages that change logits; 0 for padded tokens
+    view<const S> d_own;     ///< gradient by `own`, read by backward
+    view<S> d_previous;      ///< = gradient by `previous`, written by backward
+};
+
 /// The memory of one forward, one per concurrent caller of a const layer. It grows on use; after `reserve` it never allocates, and
 /// a forward that would need more throws shape_error before y is written.
 template <class S> struct workspace {
@@ -19,10 +31,13 @@ template <class S> struct workspace {
     gate_result<S> gate;  ///< choice [T, W]
     guild::plan plan;
     buffer<S> logits;              ///< [T, P]
+    buffer<S> read;                ///< [T, H] what the router reads, where that is not x
+    buffer<S> shared_weighted;     ///< [T, G] shared_a by the weights that the gate gives the shared experts
     buffer<S> h, a, rows;          ///< [R, inputs F], [R, F], [R, H]
     buffer<S> factor;              ///< [R] weight of the row, where the gate weighs the input
     buffer<S> shared_h, shared_a;  ///< [T, inputs G], [T, G], G the width of the shared network
     buffer<S> shared_rows;         ///< [T, H] where the shared policy learns
+    passed_logits<S> passed;       ///< of the caller
     long max_tokens = -1, max_rows = -1;
     bool filled = false;  ///< a forward has run to its end
     layer_numbers by;     ///< of the layer that ran it
@@ -36,14 +51,17 @@ template <class S> struct tape : workspace<S> {
     static constexpr bool keeps = true;
     view<const S> x;
     batch side;
-    buffer<S> scores;                                 ///< [T, E] where the model has losses
-    buffer<S> d_logits, d_scores, d_weight;           ///< [T, P], [T, E], [T, W]
+    buffer<S> scored_logits, scores;                  ///< [T, E] where the model has losses
+    buffer<S> d_logits, d_weight;                     ///< [T, P], [T, W]
+    buffer<S> d_scored_logits, d_scores;              ///< [T, E]
+    buffer<S> d_shared;                               ///< [T, S] by the weights of the shared experts
+    buffer<S> d_router_read;                          ///< [T, H] by what the router read
     buffer<S> d_rows, d_read;                         ///< [R, H] by what each expert returned, by what it read
     buffer<S> d_a, d_h;                               ///< [R, F], [R, inputs F]
     buffer<S> shared_d_rows, shared_d_a, shared_d_h;  ///< [T, H], [T, G], [T, inputs G]
     buffer<S> shared_d_logit;                         ///< [T]
     buffer<S> partial;                                ///< of the gradients of learned numbers
-    mutable buffer<double> counted;                   ///< scratch of the losses, [E]
+    guild::scratch scratch;                           ///< of the losses
 
     template <class Layer> void reserve(const Layer& layer, long tokens, long most = -1) { layer.reserve(*this, tokens, most); }
 };

@@ -19,7 +19,8 @@ template <class Format, class S = scalar_of<std::remove_const_t<Format>>> struct
     network experts{};               ///< gate, up [E, F, H], down [E, H, F]
     network shared{};                ///< the shared experts side by side, width G: gate, up [1, G, H], down [1, H, G]
     const S* shared_gate = nullptr;  ///< [H]
-    const S* constant = nullptr;     ///< [passive.constant, H]
+    const S* constant = nullptr;     ///< [passive.vectors(), H]
+    const S* input = nullptr;        ///< what the gate's input learns
 };
 
 /// Matrices and biases of a feed-forward network that own their memory, [E, F, H] as in feed_forward.
@@ -47,12 +48,19 @@ template <class W, class S> struct network_weights {
     }
 };
 
+/// How many numbers the gate's input learns.
+constexpr long input_numbers(const auto& model) {
+    if constexpr (requires { model.gate.input().learned(1); }) return model.gate.input().learned(model.config.hidden);
+    else return 0;
+}
+
 /// Everything a layer learns or keeps but the matrices of its experts.
 template <class S> struct gate_weights {
     std::vector<S> router;         ///< [P, H]
     std::vector<S> learned;        ///< of the gate's stages
     std::vector<S> shared_gate;    ///< [H] where the shared policy learns
-    std::vector<S> constant;       ///< [passive.constant, H]
+    std::vector<S> constant;       ///< [passive.vectors(), H] of constant experts, then of blends
+    std::vector<S> input;          ///< what the gate's input learns
     std::vector<real_t<S>> state;  ///< of the gate's stages: selection bias. No gradient
     std::vector<int> table;        ///< [vocabulary, K] of a gate that hashes; filled by the caller
 
@@ -62,7 +70,8 @@ template <class S> struct gate_weights {
         router.resize(size(long(n.experts + n.extra) * model.config.hidden));
         learned.resize(size(model.stages().learned(n.experts)));
         shared_gate.resize(model.shared.learned ? size(model.config.hidden) : 0);
-        constant.resize(size(long(model.passive.constant) * model.config.hidden));
+        constant.resize(size(long(model.passive.vectors()) * model.config.hidden));
+        input.resize(size(input_numbers(model)));
         state.resize(size(model.stages().state(n.experts)));
     }
 };
@@ -86,11 +95,12 @@ template <class Model, class Format = float> struct weights : gate_weights<scala
     operator weights_view<Format>() const {
         const guild::config& c = model.config;
         return {.router = {this->router.data(), 0, c.hidden},
-                .gate = {this->learned.data(), this->state.data(), this->table.data()},
+                .gate = {this->learned.data(), this->state.data(), this->table.data(), static_cast<long>(this->table.size()) / c.top_k},
                 .experts = experts.lend(c.expert_hidden, c.hidden),
                 .shared = shared.lend(c.shared_width(), c.hidden),
                 .shared_gate = this->shared_gate.data(),
-                .constant = this->constant.data()};
+                .constant = this->constant.data(),
+                .input = this->input.data()};
     }
 };
 
@@ -101,6 +111,7 @@ template <class F, class... W> void each_tensor(F f, W&... w) {
     f("learned", w.learned...);
     f("shared_gate", w.shared_gate...);
     f("constant", w.constant...);
+    f("input", w.input...);
     f("experts.gate", w.experts.gate...);
     f("experts.up", w.experts.up...);
     f("experts.down", w.experts.down...);

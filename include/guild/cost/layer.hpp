@@ -88,7 +88,7 @@ template <class Model> constexpr mixture of(const Model& m = {}) {
             .inputs = m.activation.inputs,
             .router_rows = E + m.stages().extra(E),
             .shared_gate = m.shared.learned,
-            .learned = m.stages().learned(E) + std::int64_t(m.passive.constant) * m.config.hidden};
+            .learned = m.stages().learned(E) + std::int64_t(m.passive.vectors()) * m.config.hidden};
 }
 
 }  // namespace guild::inline v0::cost

@@ -55,7 +55,8 @@ struct batch {
                 .learned = d.learned,
                 .state = d.state,
                 .table = d.table,
-                .decided = decided ? decided + t * slots : nullptr};
+                .decided = decided ? decided + t * slots : nullptr,
+                .previous = d.previous.data ? d.previous.data + t * d.previous.stride : nullptr};
     }
 };
 
@@ -86,10 +87,11 @@ __global__ void __launch_bounds__(gate_threads)
 }
 
 /// d_weight [T, W], d_score [T, E] or null -> d_logit [T, P] +=, d_learned [T, L] =: each token's share of the gradient of the L
-/// learned numbers, null if there are none. Padded tokens add nothing. Recomputes the row from its logits.
+/// learned numbers, null if there are none; d_previous [T, E] = or null. Padded tokens add nothing. Recomputes the row from its logits.
 template <class Pipeline, class Extent>
-__global__ void __launch_bounds__(gate_threads) gate_backward(Pipeline stages, Extent n, gate_data<float> d, batch side, const float* logit, long T,
-                                                              const float* d_weight, const float* d_score, float* d_logit, float* d_learned) {
+__global__ void __launch_bounds__(gate_threads)
+    gate_backward(Pipeline stages, Extent n, gate_data<float> d, batch side, const float* logit, long T, const float* d_weight, const float* d_score,
+                  float* d_logit, float* d_learned, float* d_previous = nullptr) {
     const long t = detail::token_of_warp();
     if (t >= T) return;
     const int P = n.experts + n.extra, L = stages.learned(n.experts);
@@ -98,9 +100,14 @@ __global__ void __launch_bounds__(gate_threads) gate_backward(Pipeline stages, E
         for (int i = static_cast<int>(thread{}.lane()); i < L; i += 32) own_learned[i] = 0;
         __syncwarp();
     }
+    float* const own_previous = d_previous ? d_previous + t * n.experts : nullptr;
+    if (own_previous) {
+        for (int e = static_cast<int>(thread{}.lane()); e < n.experts; e += 32) own_previous[e] = 0;
+        __syncwarp();
+    }
     if (side.padded(t)) return;
     gate::backward_warp(thread{}, stages, n, side.at(t, n.slots, d), logit + t * P, d_weight + t * n.slots,
-                        d_score ? d_score + t * n.experts : nullptr, d_logit + t * P, own_learned);
+                        d_score ? d_score + t * n.experts : nullptr, d_logit + t * P, own_learned, own_previous);
 }
 
 }  // namespace guild::inline v0::cuda

@@ -77,15 +77,21 @@ template <class B, class S> void bias_gradient(const B& b, const groups<S>& g, v
 }
 }  // namespace detail
 
-/// d_out [R, H] -> d_x [R, H] = by the rows as they were read, dw +=. d_a [R, F] and d_h [R, inputs F] are scratch.
-template <class B, class Act, class S, class Network>
-void backward(const B& b, const Act& act, const groups<S>& g, view<const S> x, const Network& w, view<const S> h, view<const S> a,
-              view<const S> d_out, view<S> d_a, view<S> d_h, view<S> d_x, const feed_forward<stack<S>, stack<S>>& dw) {
-    const long F = a.cols;
+/// d_out [R, H] -> d_a [R, F] =, dw.down +=
+template <class B, class S, class Network>
+void down_backward(const B& b, const groups<S>& g, const Network& w, view<const S> a, view<const S> d_out, view<S> d_a,
+                   const feed_forward<stack<S>, stack<S>>& dw) {
     b.weight_gradient(g.direct(), d_out, a, dw.down);
     detail::bias_gradient(b, g, d_out, dw.down_bias);
     b.input_gradient(g.direct(), d_out, w.down, d_a, into::overwrite);
-    b.each(a.rows, [&](long begin, long end) {
+}
+
+/// d_a [R, F] -> d_x [R, H] = by the rows as they were read, dw.gate, dw.up +=. d_h [R, inputs F] is scratch.
+template <class B, class Act, class S, class Network>
+void up_backward(const B& b, const Act& act, const groups<S>& g, view<const S> x, const Network& w, view<const S> h, view<const S> d_a, view<S> d_h,
+                 view<S> d_x, const feed_forward<stack<S>, stack<S>>& dw) {
+    const long F = d_a.cols;
+    b.each(d_a.rows, [&](long begin, long end) {
         using D = dual<S>;
         for (long r = begin; r < end; ++r) {
             const S *in = h.row(r), *by = d_a.row(r);

@@ -12,6 +12,8 @@ template <class Stage, class S, class Row> concept has_adjoint = requires(const 
 };
 
 namespace detail {
+template <class Stage> concept reads_previous = requires { requires Stage::needs_previous; };
+
 template <class Row> struct derived_adjoint {
     template <class Stage, class S> static void backward(const Stage&, const token<S>&, const Row&, row_gradient<Row>&) {
         static_assert(sizeof(Stage) == 0, "guild: a stage without `backward` runs on the host alone; write its adjoint to run it on a device");
@@ -26,8 +28,9 @@ template <class S, class Extent> struct derived_adjoint<row<S, Extent, one_lane>
     template <class Stage> static void backward(const Stage& stage, const token<S>& t, const Row& in, row_gradient<Row>& g) {
         const row_gradient<Row> by = g;
         const int E = in.n.experts;
-        std::vector<dual<S>> learned;
+        std::vector<dual<S>> learned, previous;
         if constexpr (requires { stage.learned(E); }) learned.assign(t.learned, t.learned + stage.learned(E));
+        if constexpr (reads_previous<Stage>) previous.assign(t.previous, t.previous + E);
 
         const auto probe = [&](auto seed) {  // sum over outputs of (gradient by output) (d output / d input)
             row<dual<S>, Extent, one_lane> r;
@@ -36,8 +39,8 @@ template <class S, class Extent> struct derived_adjoint<row<S, Extent, one_lane>
             for (int i = 0; i < in.n.extra; ++i) r.extra[i] = in.extra[i];
             for (int k = 0; k < in.n.slots; ++k) r.expert[k] = in.expert[k], r.weight[k] = in.weight[k];
             seed(r);
-            const token<dual<S>> td{t.index,        t.position,     t.id,    t.training, t.seed,   t.draws,
-                                    t.draw_streams, learned.data(), t.state, t.table,    t.decided};
+            const token<dual<S>> td{t.index,        t.position,     t.id,    t.training, t.seed,    t.draws,
+                                    t.draw_streams, learned.data(), t.state, t.table,    t.decided, previous.data()};
             stage.forward(td, r);
             S dot(0);
             for (int e = 0; e < E; ++e) dot += by.score[e] * r.score[e].d;
@@ -52,6 +55,11 @@ template <class S, class Extent> struct derived_adjoint<row<S, Extent, one_lane>
             learned[i].d = S(1);
             g.learned[i] += probe([](auto&) {});
             learned[i].d = S(0);
+        }
+        for (std::size_t i = 0; g.previous && i < previous.size(); ++i) {
+            previous[i].d = S(1);
+            g.previous[i] += probe([](auto&) {});
+            previous[i].d = S(0);
         }
     }
 };

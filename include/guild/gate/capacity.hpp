@@ -38,29 +38,32 @@ struct applies_decision {
 };
 
 namespace detail {
-/// Drops row i = t W + k of the crowd unless its queue has room; `queue(expert)` names one of `queues`. Dropped rows do not take room.
-template <class S, class Queue> void keep_first(const crowd<S>& c, priority by, int queues, long room, Queue queue, const auto& exempt) {
-    const long n = c.tokens * c.slots;
+/// Drops row i = t W + k of tokens [begin, end) unless its queue has room; `queue(expert)` names one of `queues`, `room(queue)` says how
+/// many it takes. Dropped rows do not take room, which makes no difference to what is kept: a queue that has dropped a row is full.
+template <class S, class Queue>
+void keep_first(const crowd<S>& c, long begin, long end, priority by, int queues, const auto& room, Queue queue, const auto& exempt) {
+    const long first = begin * c.slots, n = (end - begin) * c.slots;
     long* const used = c.counters(queues);
     std::fill_n(used, queues, 0L);
     const auto serve = [&](long i) {
         int& e = c.expert[i];
         if (e == no_expert) return;
-        long& mine = used[queue(e)];
+        const int own = queue(e);
+        long& mine = used[own];
         if (exempt(i / c.slots)) return;
-        if (mine < room) ++mine;
+        if (mine < room(own)) ++mine;
         else e = no_expert;
     };
-    for (long i = 0; i < n; ++i)
+    for (long i = first; i < first + n; ++i)
         if (c.expert[i] != no_expert && exempt(i / c.slots)) ++used[queue(c.expert[i])];
     if (by == priority::position) {
-        for (long i = 0; i < n; ++i) serve(i);
+        for (long i = first; i < first + n; ++i) serve(i);
     } else if (by == priority::choice) {
         for (int k = 0; k < c.slots; ++k)
-            for (long t = 0; t < c.tokens; ++t) serve(t * c.slots + k);
+            for (long t = begin; t < end; ++t) serve(t * c.slots + k);
     } else {
         auto* const order = c.ranks(n);
-        for (long i = 0; i < n; ++i) order[i] = std::remove_pointer_t<decltype(order)>::of(value(c.weight[i]), static_cast<int>(i));
+        for (long i = 0; i < n; ++i) order[i] = std::remove_pointer_t<decltype(order)>::of(value(c.weight[first + i]), static_cast<int>(first + i));
         std::sort(order, order + n);
         for (long i = 0; i < n; ++i) serve(order[i].index);
     }
@@ -68,17 +71,19 @@ template <class S, class Queue> void keep_first(const crowd<S>& c, priority by, 
 }  // namespace detail
 
 /// Each expert takes factor K T / E rows at most (T without padding), rounded and at least `minimum`, or just `rows` of them; the rest
-/// are dropped. Weights stay as they are: to normalise what survived, or not, is a stage after this one. O(T W), with priority
-/// by weight O(T W log(T W)). GShard, arXiv:2006.16668, section 2.2; Switch, arXiv:2101.03961, section 2.2.
+/// are dropped. With `per_sequence` each sequence of the batch is a group of its own, with T its tokens: GShard's local groups. Weights
+/// stay as they are: to normalise what survived, or not, is a stage after this one. O(T W), with priority by weight O(T W log(T W)).
+/// GShard, arXiv:2006.16668, section 2.2; Switch, arXiv:2101.03961, section 2.2.
 struct capacity : applies_decision {
     double factor = 1.25;
     rounding round = rounding::up;
     priority by = priority::choice;
     int minimum = 0;
     int rows = -1;
+    bool per_sequence = false;
 
-    constexpr capacity(double f = 1.25, rounding r = rounding::up, priority p = priority::choice, int least = 0, int exactly = -1)
-        : factor(f), round(r), by(p), minimum(least), rows(exactly) {}
+    constexpr capacity(double f = 1.25, rounding r = rounding::up, priority p = priority::choice, int least = 0, int exactly = -1, bool split = false)
+        : factor(f), round(r), by(p), minimum(least), rows(exactly), per_sequence(split) {}
     constexpr bool fits(int, int) const { return factor >= 0 && factor - factor == 0; }
     /// Rows of an expert for T tokens with K choices each.
     long room(long T, int E, int K) const {
@@ -92,8 +97,41 @@ struct capacity : applies_decision {
         return std::max<long>(minimum, static_cast<long>(n));
     }
     template <class S> void decide(const crowd<S>& c) const {
+        const auto group = [&](long begin, long end) {
+            const long most = room(c.present(begin, end), c.experts, c.slots);
+            detail::keep_first(
+                c, begin, end, by, c.experts, [=](int) { return most; }, [](int e) { return e; }, [](long) { return false; });
+        };
+        const auto& bound = c.side->sequence;
+        if (!per_sequence || bound.empty()) return group(0, c.tokens);
+        for (std::size_t b = 0; b + 1 < bound.size(); ++b) group(bound[b], bound[b + 1]);
+    }
+};
+
+/// Capacity by kind: the last `zero_computation` of the experts (guild::passive) take factor T / (ratio N + Z) rows at most, the N others
+/// `ratio` times as many, Z = zero_computation, rounded up; the rest are dropped. All of them together hold factor T rows: published
+/// without K, so a gate of K choices that is to hold all of them takes a factor above K. MoE++, arXiv:2410.07348, eq. 8. O(T W).
+struct heterogeneous_capacity : applies_decision {
+    int zero_computation = 1;
+    double factor = 1.1;
+    double ratio = 0.75;
+    priority by = priority::choice;
+
+    constexpr heterogeneous_capacity(int z = 1, double f = 1.1, double tau = 0.75, priority p = priority::choice)
+        : zero_computation(z), factor(f), ratio(tau), by(p) {}
+    constexpr bool fits(int experts, int) const {
+        return zero_computation >= 0 && zero_computation <= experts && factor >= 0 && factor - factor == 0 && ratio > 0 && ratio - ratio == 0;
+    }
+    /// Rows of expert e for T tokens.
+    long room(long T, int e, int E) const {
+        const int own = E - zero_computation;
+        return static_cast<long>(std::ceil(factor * (e < own ? ratio : 1) * static_cast<double>(T) / (ratio * own + zero_computation)));
+    }
+    template <class S> void decide(const crowd<S>& c) const {
+        const long T = c.present(), own = room(T, 0, c.experts), passive = room(T, c.experts - 1, c.experts);
+        const int first = c.experts - zero_computation;
         detail::keep_first(
-            c, by, c.experts, room(c.present(), c.experts, c.slots), [](int e) { return e; }, [](long) { return false; });
+            c, 0, c.tokens, by, c.experts, [=](int e) { return e < first ? own : passive; }, [](int e) { return e; }, [](long) { return false; });
     }
 };
 
@@ -115,7 +153,7 @@ struct device_capacity : applies_decision {
         const long room = static_cast<long>(factor * c.slots * static_cast<double>(c.present()) / devices);
         const auto safe = [&](long t) { return uniform(c.side->seed, stream, c.sequence_of(t), 0) < protect; };
         detail::keep_first(
-            c, priority::weight, devices, room, [&](int e) { return e / size; }, safe);
+            c, 0, c.tokens, priority::weight, devices, [=](int) { return room; }, [&](int e) { return e / size; }, safe);
     }
 };
 

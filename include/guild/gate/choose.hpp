@@ -22,6 +22,15 @@ struct positive : takes_score {
     }
 };
 
+/// Experts by token id, from the table [vocabulary, K] of the weights. Hash Layers, arXiv:2106.04426; DeepSeek-V4's first layers.
+struct hash_table : takes_score {
+    static constexpr bool needs_token_id = true, needs_table = true;
+    GUILD_HOST_DEVICE void forward(const auto& t, auto& r) const {
+        for (int k = 0; k < r.n.slots; ++k) r.expert[k] = t.table[static_cast<long>(t.id) * r.n.slots + k];
+        take(r);
+    }
+};
+
 /// weight = 1: what a router without parameters gives its choice. Follows a choosing stage.
 struct weigh_one {
     template <class Row> GUILD_HOST_DEVICE void forward(const auto&, Row& r) const {
@@ -61,6 +70,32 @@ struct random_second {
     }
     template <class Row> GUILD_HOST_DEVICE void backward(const auto&, const Row&, const Row& out, auto& g) const {
         if (out.expert[1] == no_expert) g.weight[1] = typename Row::scalar(0);
+    }
+};
+
+/// In training draws the second expert by the scores of all but the first, which are probabilities here: log score plus Gumbel noise, the
+/// largest. GShard as fairseq and DeepSpeed run it by default ("sampling").
+struct sampled_second {
+    static constexpr int stream = 6;
+    static constexpr bool fits(int, int k) { return k == 2; }
+    template <class Row> GUILD_HOST_DEVICE void forward(const auto& t, Row& r) const {
+        using real = typename Row::real;
+        if (!t.training) return;
+        Row drawn = r;
+        drawn.each([&](int e) {
+            drawn.score[e] = typename Row::scalar(0);
+            drawn.bias[e] = e == r.expert[0] ? rank<real>::worst().key : log(value(r.score[e])) - log(-log(t.uniform(stream, e) + real(1e-30)));
+        });
+        rank<real> second;
+        drawn.best(1, &second, 0, r.n.experts);
+        if (!(second.key > rank<real>::worst().key)) return;  // no other has a probability
+        r.expert[1] = second.index;
+        r.weight[1] = r.at(second.index);
+    }
+    template <class Row> GUILD_HOST_DEVICE void backward(const auto&, const Row& in, const Row& out, auto& g) const {
+        if (out.expert[1] == in.expert[1]) return;
+        g.add(out.expert[1], g.weight[1]);
+        g.weight[1] = typename Row::scalar(0);
     }
 };
 

@@ -1,64 +1,7 @@
 #pragma once
-#include <guild/gate/group_limit.hpp>
-#include <guild/gate/pipeline.hpp>
-#include <guild/gate/weigh.hpp>
+#include <guild/gate/classic_gates.hpp>
+#include <guild/gate/deepseek_gates.hpp>
+#include <guild/gate/open_gates.hpp>
+#include <guild/gate/research_gates.hpp>
 
-/// Published routers, one struct each: the members are the numbers that a checkpoint states, stages() is the algorithm.
-namespace guild::inline v0 {
-
-/// DeepSeekMoE, arXiv:2401.06066, eq. 9-11: raw softmax probabilities of the K best. Also OLMoE, Qwen1.5-MoE, Qwen2-MoE.
-struct deepseek_moe_gate {
-    constexpr auto stages() const { return pipeline{score{softmax{}}, top_k{}}; }
-};
-
-/// DeepSeek-V2, arXiv:2405.04434, section 2.2.2 and released code: groups by their best expert, those left out rank as 0, raw
-/// probabilities times `scale`.
-struct deepseek_v2_gate {
-    int groups = 8, keep = 3;
-    double scale = 16;
-    constexpr auto stages() const {
-        return pipeline{score{softmax{}}, group_limit{.groups = groups, .keep = keep, .by = group_score::max, .fill = 0}, top_k{},
-                        weigh{times{scale}}};
-    }
-};
-
-/// DeepSeek-V2-Lite, arXiv:2405.04434, appendix B: no groups, scale 1.
-struct deepseek_v2_lite_gate {
-    double scale = 1;
-    constexpr auto stages() const { return pipeline{score{softmax{}}, top_k{}, weigh{times{scale}}}; }
-};
-
-/// DeepSeek-V3, arXiv:2412.19437, eq. 12-16 and released code: sigmoid scores, ranked with a bias, groups by the sum of their
-/// two best, weights normalised and scaled. Kimi-K2, GLM-4.5, Moonlight: one group and their own scale.
-struct deepseek_v3_gate {
-    int groups = 8, keep = 4;
-    double scale = 2.5;
-    constexpr auto stages() const {
-        return pipeline{score{sigmoid{}}, selection_bias{},       group_limit{.groups = groups, .keep = keep, .by = group_score::top2_sum},
-                        top_k{},          weigh{unit_sum{1e-20}}, weigh{times{scale}}};
-    }
-};
-
-/// Mixtral, arXiv:2401.04088, eq. 2: softmax over the K best logits. Chosen by logits, which differ where their probabilities underflow
-/// and tie.
-struct mixtral_gate {
-    constexpr auto stages() const { return pipeline{top_k{}, weigh{softmax{}}}; }
-};
-
-/// Qwen3-MoE, arXiv:2505.09388: softmax over all, the K best normalised to 1. Mixtral's weights, by another road.
-struct qwen3_gate {
-    constexpr auto stages() const { return pipeline{score{softmax{}}, top_k{}, weigh{unit_sum{}}}; }
-};
-
-/// GShard, arXiv:2006.16668, algorithm 1, without capacity: softmax, the two best normalised to 1. For top_k = 2.
-struct gshard_gate {
-    constexpr auto stages() const { return pipeline{score{softmax{}}, top_k{}, weigh{unit_sum{}}}; }
-};
-
-/// Switch Transformer, arXiv:2101.03961, eq. 1-2, without capacity: the raw probability of the best. For top_k = 1: normalised,
-/// the weight would be 1 and the router without gradient.
-struct switch_gate {
-    constexpr auto stages() const { return pipeline{score{softmax{}}, top_k{}}; }
-};
-
-}  // namespace guild::inline v0
+/// All published routers.

@@ -1,11 +1,12 @@
 #pragma once
 #include <guild/gate/row.hpp>
 
-/// Stages that act on the logits before they are scored.
+/// Stages that act on the logits before they are scored: `logits = true`.
 namespace guild::inline v0 {
 
 /// logits + b, b [E] learned. GPT-OSS.
 struct router_bias {
+    static constexpr bool logits = true;
     GUILD_HOST_DEVICE static constexpr int learned(int experts) { return experts; }
     GUILD_HOST_DEVICE void forward(const auto& t, auto& r) const {
         r.each([&](int e) { r.score[e] += t.learned[e]; });
@@ -15,9 +16,33 @@ struct router_bias {
     }
 };
 
+/// logits + W_g previous: previous [E] are the logits that the layer before left (workspace::passed), its own residual included; W_g [E, E]
+/// is learned, and so are they: backward gives their gradient. MoE++, arXiv:2410.07348, eq. 6; the first layer has no such stage. O(E^2).
+struct gating_residual {
+    static constexpr bool logits = true, needs_previous = true;
+    GUILD_HOST_DEVICE static constexpr int learned(int experts) { return experts * experts; }
+    template <class Row> GUILD_HOST_DEVICE void forward(const auto& t, Row& r) const {
+        r.each([&](int e) {
+            for (int j = 0; j < r.n.experts; ++j) r.score[e] += t.learned[e * r.n.experts + j] * t.previous[j];
+        });
+    }
+    GUILD_HOST_DEVICE void backward(const auto& t, const auto&, const auto& out, auto& g) const {
+        const int E = out.n.experts;
+        out.each([&](int e) {
+            for (int j = 0; j < E; ++j) g.learned[e * E + j] += g.score[e] * t.previous[j];
+        });
+        if (!g.previous) return;
+        for (int j = 0; j < E; ++j) {
+            const auto by = out.sum([&](int e) { return g.score[e] * t.learned[e * E + j]; });
+            if (out.owns(j)) g.previous[j] += by;
+        }
+    }
+};
+
 /// logits + N(0, 1) (softplus(extra) + floor) in training; extra = W_noise x. Shazeer et al. 2017, arXiv:1701.06538, eq. 4, where
 /// floor is 0; published code has 1e-2.
 struct learned_noise {
+    static constexpr bool logits = true;
     static constexpr int stream = 2;
     double floor = 1e-2;
     static constexpr int extra(int experts) { return experts; }

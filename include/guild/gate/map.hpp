@@ -48,9 +48,13 @@ struct softmax {
         const auto total = v.sum([&](int i) { return v[i]; });
         v.each([&](int i) { v[i] = v[i] / total; });
     }
+    /// p_i (g_i - sum_j p_j g_j). What all g have in common must cancel, but the p sum to 1 only within rounding: taken out twice.
     GUILD_HOST_DEVICE void backward(auto, auto out, auto g) const {
-        const auto dot = out.sum([&](int i) { return g[i] * out[i]; });
-        out.each([&](int i) { g[i] = out[i] * (g[i] - dot); });
+        for (int pass = 0; pass < 2; ++pass) {
+            const auto dot = out.sum([&](int i) { return g[i] * out[i]; });
+            out.each([&](int i) { g[i] = g[i] - dot; });
+        }
+        out.each([&](int i) { g[i] = out[i] * g[i]; });
     }
 };
 

@@ -4,7 +4,10 @@
 /// Further maps that normalise the chosen weights. unit_sum is in map.hpp.
 namespace guild::inline v0 {
 
-/// v / max(sum v, floor). Ernie 4.5, and GShard's with the smallest positive float.
+/// The machine epsilon of float, the least sum by which fairseq and Tutel divide.
+constexpr double float_epsilon = 0x1p-23;
+
+/// v / max(sum v, floor). Ernie 4.5; fairseq's GShard with float_epsilon.
 struct unit_max {
     double floor = 0;
     constexpr bool valid() const { return floor >= 0 && floor - floor == 0; }

@@ -1,6 +1,7 @@
 #pragma once
 #include <guild/gate/adjoint.hpp>
 
+#include <concepts>
 #include <utility>
 
 /// A gate is a list of stages. This file runs them over one token, forward and backward, and knows none of them.
@@ -14,6 +15,8 @@ template <int... I, class... Stages> struct stage_list<std::integer_sequence<int
 };
 template <class Stage> concept looks_across = requires(const Stage& s, const crowd<double>& c) { s.decide(c); };
 template <class Stage> concept reads_token_id = requires { requires Stage::needs_token_id; };
+template <class Stage> concept reads_table = requires { requires Stage::needs_table; };
+template <class Stage> concept changes_logits = requires { requires Stage::logits; };
 template <class Stage> concept scores = requires { requires Stage::scores; };
 }  // namespace detail
 
@@ -29,15 +32,24 @@ template <class... Stages> struct pipeline : detail::stage_list<std::make_intege
         return i;
     }();
     static constexpr int across_count = (static_cast<int>(detail::looks_across<Stages>) + ... + 0);
+    /// Stages [0, logits_end) change logits that stay logits: a bias, noise, a bound.
+    static constexpr int logits_end = [] {
+        constexpr bool is[] = {detail::changes_logits<Stages>..., false};
+        int i = 0;
+        while (is[i]) ++i;
+        return i;
+    }();
     /// Stages [0, scored) make the scores that losses read: everything up to the last `score` stage.
     static constexpr int scored = [] {
         constexpr bool is[] = {detail::scores<Stages>..., false};
-        int last = 0;
+        int last = logits_end;
         for (int i = 0; i < size; ++i)
             if (is[i]) last = i + 1;
         return last;
     }();
     static constexpr bool needs_token_id = (detail::reads_token_id<Stages> || ...);
+    static constexpr bool needs_table = (detail::reads_table<Stages> || ...);
+    static constexpr bool needs_previous = (detail::reads_previous<Stages> || ...);
 
     template <int I> GUILD_HOST_DEVICE constexpr const auto& get() const { return at<I>(*this); }
     /// f(stage) for each stage in order.
@@ -65,6 +77,16 @@ template <class... Stages> struct pipeline : detail::stage_list<std::make_intege
         });
         return n;
     }
+    /// How many stages ask for extra logits: at most one may, they all count from 0.
+    constexpr int extra_count(int E) const {
+        int n = 0;
+        each([&](const auto& s) {
+            if constexpr (requires { s.extra(E); }) n += s.extra(E) > 0;
+        });
+        return n;
+    }
+    /// Whether a stage is of this type.
+    template <class Stage> static constexpr bool has = (std::same_as<Stage, Stages> || ...);
     /// Whether every stage accepts E experts of which K are chosen.
     constexpr bool fits(int E, int K) const {
         bool all = true;
@@ -94,26 +116,29 @@ template <class... Stages> struct pipeline : detail::stage_list<std::make_intege
         }
     }
     /// Recomputes the row stage by stage, one stack frame each, and walks back as the frames return: g holds the gradient by
-    /// the outputs (g.weight) on entry, and by the logits (g.score, g.extra) on return. `d_score` [E], if not null, is the
-    /// gradient by the scores after stage `scored`, and is added on the way.
+    /// the outputs (g.weight) on entry, and by the logits (g.score, g.extra) on return. `d_score` and `d_logit` [E], if not null, are
+    /// gradients by the scores after stages [0, scored) and [0, logits_end), and are added on the way.
     template <int I = 0, class S, class Row>
-    GUILD_HOST_DEVICE void backward(const token<S>& t, const Row& in, row_gradient<Row>& g, const S* d_score = nullptr) const {
+    GUILD_HOST_DEVICE void backward(const token<S>& t, const Row& in, row_gradient<Row>& g, const S* d_score = nullptr,
+                                    const S* d_logit = nullptr) const {
         if constexpr (I < size) {
             const token<S> mine = own<I>(t, in.n.experts);
             Row out = in;
             get<I>().forward(mine, out);
-            backward<I + 1>(t, out, g, d_score);
+            backward<I + 1>(t, out, g, d_score, d_logit);
             S* const all = g.learned;
             if (all) g.learned = all + learned<0, I>(in.n.experts);
             adjoint(get<I>(), mine, in, out, g);
             g.learned = all;
         }
-        if constexpr (I == scored) {
-            if (d_score) in.each([&](int e) { g.score[e] += d_score[e]; });
-        }
+        if constexpr (I == scored) add(in, g, d_score);
+        if constexpr (I == logits_end) add(in, g, d_logit);
     }
 
 private:
+    template <class Row, class S> GUILD_HOST_DEVICE static void add(const Row& in, row_gradient<Row>& g, const S* d) {
+        if (d) in.each([&](int e) { g.score[e] += d[e]; });
+    }
     template <int I, class Stage> GUILD_HOST_DEVICE static constexpr const Stage& at(const detail::numbered<I, Stage>& n) { return n.stage; }
     /// The token with its pointers moved to what belongs to stage I.
     template <int I, class S> GUILD_HOST_DEVICE constexpr token<S> own(token<S> t, int E) const {

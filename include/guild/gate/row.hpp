@@ -84,27 +84,41 @@ template <class S, class Extent, class Lanes = one_lane> struct row {
                 if (own == e) score[own] += s;
             });
     }
+    GUILD_HOST_DEVICE bool owns(int e) const { return e % Lanes::count == lanes.index(); }
     GUILD_HOST_DEVICE void add_extra(int i, S s) {
-        if (i % Lanes::count == lanes.index()) extra[i] += s;
+        if (owns(i)) extra[i] += s;
+    }
+    GUILD_HOST_DEVICE void set_extra(int i, S s) {
+        if (owns(i)) extra[i] = s;
     }
 
     /// The `count` <= end - begin best of experts [begin, end) by score + bias, best first: distinct and in range for any bit patterns.
-    /// One lane takes `count` maxima of (key, -index) as one integer, in vector code, or where a key does not fit one inserts while it
+    /// One lane orders (key, -index) as one integer, keeps the maximum of each of 16 columns of experts, in vector code, and after each of
+    /// the `count` looks only at the column that lost it, O(E + count (16 + E / 16)); or where a key does not fit one inserts while it
     /// scans; a warp takes `count` maxima.
     GUILD_HOST_DEVICE void best(int count, rank<real>* out, int begin, int end) const {
         const auto ranked = [&](int e) { return rank<real>::of(value(score[e]) + bias[e], e); };
         if constexpr (in_order) {
             constexpr std::int64_t taken = -0x7fffffffffffffff - 1;
-            std::int64_t key[Extent::max_experts];
-            const int size = end - begin;
+            constexpr int columns = Extent::max_experts < 64 || Extent::max_slots == 1 ? Extent::max_experts : 16;
+            constexpr auto wide = static_cast<std::size_t>(columns), rows = static_cast<std::size_t>((Extent::max_experts + columns - 1) / columns);
+            std::int64_t key[rows * wide], top[wide];  // top: the maximum of each column of key
+            const int size = end - begin, all = (size + columns - 1) / columns * columns;
             for (int i = 0; i < size; ++i)
                 key[i] = static_cast<std::int64_t>(to_ordered(ranking_key(value(score[begin + i]) + bias[begin + i]))) << 32 | (0x7fffffff - i);
+            for (int i = size; i < all; ++i) key[i] = taken;
+            for (int j = 0; j < columns; ++j) top[j] = taken;
+            for (int i = 0; i < all; i += columns)
+                for (int j = 0; j < columns; ++j) top[j] = key[i + j] > top[j] ? key[i + j] : top[j];
             for (int k = 0; k < count; ++k) {
-                auto top = taken;
-                for (int i = 0; i < size; ++i) top = key[i] > top ? key[i] : top;
-                const int first = 0x7fffffff - static_cast<int>(top & 0x7fffffff);
-                out[k] = {from_ordered(static_cast<std::int32_t>(top >> 32)), begin + first};
-                key[first] = taken;
+                auto most = taken;
+                for (int j = 0; j < columns; ++j) most = top[j] > most ? top[j] : most;
+                const int first = 0x7fffffff - static_cast<int>(most & 0x7fffffff);
+                out[k] = {from_ordered(static_cast<std::int32_t>(most >> 32)), begin + first};
+                key[first] = most = taken;
+                const std::int64_t column = first % columns;
+                for (int i = first % columns; i < all; i += columns) most = key[i] > most ? key[i] : most;
+                for (std::int64_t j = 0; j < columns; ++j) top[j] = j == column ? most : top[j];  // vector code, as its reader is
             }
         } else if constexpr (Lanes::count == 1) {
             int have = 0;
@@ -128,9 +142,10 @@ private:
     GUILD_HOST_DEVICE static constexpr real worst() { return rank<real>::worst().key; }
 };
 
-/// The adjoint of a row, and where a stage adds the gradient of its learned numbers.
+/// The adjoint of a row, and where a stage adds the gradient of its learned numbers and of the logits of the layer before.
 template <class Row> struct row_gradient : Row {
     typename Row::scalar* learned = nullptr;
+    typename Row::scalar* previous = nullptr;  ///< [E] += by token.previous; null: nobody asks
     /// learned[i] += s, from outside `each`, where every lane has s.
     GUILD_HOST_DEVICE void learn(int i, typename Row::scalar s) {
         if (i % decltype(this->lanes)::count == this->lanes.index()) learned[i] += s;

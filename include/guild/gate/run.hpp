@@ -11,13 +11,16 @@ namespace guild::inline v0 {
 template <class S> struct gate_data {
     const S* learned = nullptr;
     const real_t<S>* state = nullptr;
-    const int* table = nullptr;
+    const int* table = nullptr;  ///< [vocabulary, K]
+    long vocabulary = 0;
+    view<const S> previous{};  ///< [T, E] of the batch: logits of the layer before
 };
 
 /// What a gate leaves behind.
 template <class S> struct gate_result {
     guild::choice<S> choice;
     buffer<int> wanted, decided;  ///< [T, W] before and after `decide`; unused without such a stage
+    buffer<S> shared;             ///< [T, X] weights of the shared experts, where the gate gives them
     buffer<long> counters;        ///< scratch of `decide`
     buffer<rank<real_t<S>>> ranks;
     buffer<S> score;  ///< [T, E] what `decide` saw
@@ -42,7 +45,8 @@ template <class S> token<S> token_at(long t, const batch& side, const gate_data<
             .learned = d.learned,
             .state = d.state,
             .table = d.table,
-            .decided = decided};
+            .decided = decided,
+            .previous = d.previous.data ? d.previous.row(t) : nullptr};
 }
 inline bool padded(const batch& side, long t) { return !side.padding.empty() && side.padding[static_cast<std::size_t>(t)]; }
 
@@ -65,7 +69,13 @@ template <class Row, class S> void store(const Row& r, bool skip, long t, choice
         c.weight[t * c.slots + k] = skip || r.expert[k] == no_expert ? S(0) : r.weight[k];
     }
 }
+template <class Row, class S> void store_shared(const Row& r, bool skip, long t, buffer<S>& shared) {
+    for (int i = 0; i < r.n.extra; ++i) shared[t * r.n.extra + i] = skip ? S(0) : r.extra[i];
+}
 }  // namespace detail
+
+/// Whether the gate leaves weights of the shared experts in row.extra.
+template <class Model> inline constexpr bool weighs_shared = requires { requires std::remove_cvref_t<decltype(Model::gate)>::weighs_shared; };
 
 /// logit [T, P] -> result.choice =. O(T (E + W)) beside the stages.
 template <class B, class Model, class S>
@@ -77,6 +87,7 @@ void forward(const B& b, const Model& m, const gate_data<S>& data, const batch& 
     const long T = logit.rows, E = extent.experts, W = extent.slots;
     choice<S>& c = result.choice;
     c.resize(T, extent.slots);
+    if constexpr (weighs_shared<Model>) result.shared.shape(T, extent.extra);
 
     if constexpr (across < size) {
         result.score.shape(T, E);
@@ -85,7 +96,7 @@ void forward(const B& b, const Model& m, const gate_data<S>& data, const batch& 
         b.each(T, [&](long begin, long end) {
             for (long t = begin; t < end; ++t) {
                 row r = load<row>(extent, logit.row(t));
-                stages.template forward<0, across>(token_at(t, side, data, nullptr), r);
+                if (!padded(side, t)) stages.template forward<0, across>(token_at(t, side, data, nullptr), r);
                 detail::store(r, padded(side, t), t, c);
                 for (int e = 0; e < r.n.experts; ++e) result.score[t * E + e] = r.score[e];
                 for (long i = t * W; i < (t + 1) * W; ++i) result.decided[i] = result.wanted[i] = c.expert[i];
@@ -97,32 +108,61 @@ void forward(const B& b, const Model& m, const gate_data<S>& data, const batch& 
     b.each(T, [&](long begin, long end) {
         for (long t = begin; t < end; ++t) {
             row r = load<row>(extent, logit.row(t));
-            stages.forward(token_at(t, side, data, across < size ? &result.decided[t * W] : nullptr), r);
+            if (!padded(side, t)) stages.forward(token_at(t, side, data, across < size ? &result.decided[t * W] : nullptr), r);
             detail::store(r, padded(side, t), t, c);
+            if constexpr (weighs_shared<Model>) detail::store_shared(r, padded(side, t), t, result.shared);
         }
     });
 }
 
-/// Score [T, E] = as the balance losses read it: after the last `score` stage.
+/// What balance losses read: logits [T, E] as scored, after the stages that change logits, and scores [T, E], after the last `score` stage.
 template <class B, class Model, class S>
-void scores(const B& b, const Model& m, const gate_data<S>& data, const batch& side, view<const S> logit, view<S> score) {
+void scores(const B& b, const Model& m, const gate_data<S>& data, const batch& side, view<const S> logit, view<S> scored_logit, view<S> score) {
+    const auto stages = m.stages();
+    const auto extent = m.extent();
+    using row = guild::row<S, std::remove_const_t<decltype(extent)>>;
+    using pipeline = decltype(stages);
+    b.each(logit.rows, [&](long begin, long end) {
+        for (long t = begin; t < end; ++t) {
+            row r = load<row>(extent, logit.row(t));
+            const auto token = token_at(t, side, data, nullptr);
+            stages.template forward<0, pipeline::logits_end>(token, r);
+            for (int e = 0; e < r.n.experts; ++e) scored_logit(t, e) = r.score[e];
+            stages.template forward<pipeline::logits_end, pipeline::scored>(token, r);
+            for (int e = 0; e < r.n.experts; ++e) score(t, e) = r.score[e];
+        }
+    });
+}
+
+/// -> out [T, E] = the logits after the stages that change them, to be passed to the next layer; 0 for padded tokens.
+template <class B, class Model, class S>
+void changed_logits(const B& b, const Model& m, const gate_data<S>& data, const batch& side, view<const S> logit, view<S> out) {
     const auto stages = m.stages();
     const auto extent = m.extent();
     using row = guild::row<S, std::remove_const_t<decltype(extent)>>;
     b.each(logit.rows, [&](long begin, long end) {
         for (long t = begin; t < end; ++t) {
             row r = load<row>(extent, logit.row(t));
-            stages.template forward<0, decltype(stages)::scored>(token_at(t, side, data, nullptr), r);
-            for (int e = 0; e < r.n.experts; ++e) score(t, e) = r.score[e];
+            stages.template forward<0, decltype(stages)::logits_end>(token_at(t, side, data, nullptr), r);
+            for (int e = 0; e < r.n.experts; ++e) out(t, e) = padded(side, t) ? S(0) : r.score[e];
         }
     });
 }
 
-/// d_weight [T, W], d_score [T, E] or null -> d_logit [T, P] +=, d_learned [L] += in an order that depends on T alone.
-/// `partial` is scratch for L numbers per 64 tokens.
+/// Gradients by what a gate gave, for `backward`: by weights [T, W], by shared weights [T, X] or null, by logits as scored and by scores
+/// [T, E] or null.
+template <class S> struct result_gradient {
+    view<const S> weight;
+    const S* shared = nullptr;
+    view<const S> logit{};
+    const S* score = nullptr;
+};
+
+/// -> d_logit [T, P] +=, d_learned [L] += in an order that depends on T alone, d_previous [T, E] = if given. `partial` is scratch for L
+/// numbers per 64 tokens.
 template <class B, class Model, class S>
 void backward(const B& b, const Model& m, const gate_data<S>& data, const batch& side, view<const S> logit, const gate_result<S>& result,
-              view<const S> d_weight, const S* d_score, view<S> d_logit, S* d_learned, buffer<S>& partial) {
+              const result_gradient<S>& by, view<S> d_logit, S* d_learned, buffer<S>& partial, view<S> d_previous = {}) {
     const auto stages = m.stages();
     const auto extent = m.extent();
     using row = guild::row<S, std::remove_const_t<decltype(extent)>>;
@@ -134,16 +174,19 @@ void backward(const B& b, const Model& m, const gate_data<S>& data, const batch&
         for (long chunk = first; chunk < last; ++chunk) {
             for (long l = 0; l < L; ++l) sums(chunk, l) = S(0);
             for (long t = chunk * learned_chunk; t < T && t < (chunk + 1) * learned_chunk; ++t) {
+                if (d_previous.data)
+                    for (int e = 0; e < extent.experts; ++e) d_previous(t, e) = S(0);
                 if (padded(side, t)) continue;
-                row_gradient<row> g;
-                static_cast<row&>(g) = load<row>(extent, d_logit.row(t));
-                for (int e = 0; e < g.n.experts; ++e) g.score[e] = S(0);
-                for (int i = 0; i < g.n.extra; ++i) g.extra[i] = S(0);
-                for (int k = 0; k < g.n.slots; ++k) g.weight[k] = d_weight(t, k);
-                g.learned = L > 0 ? sums.row(chunk) : nullptr;
                 const row r = load<row>(extent, logit.row(t));
+                row_gradient<row> g;
+                static_cast<row&>(g) = r;
+                for (int e = 0; e < g.n.experts; ++e) g.score[e] = S(0);
+                for (int i = 0; i < g.n.extra; ++i) g.extra[i] = by.shared ? by.shared[t * g.n.extra + i] : S(0);
+                for (int k = 0; k < g.n.slots; ++k) g.weight[k] = by.weight(t, k);
+                g.learned = L > 0 ? sums.row(chunk) : nullptr;
+                g.previous = d_previous.data ? d_previous.row(t) : nullptr;
                 stages.backward(token_at(t, side, data, across < size ? &result.decided[t * W] : nullptr), r, g,
-                                d_score ? d_score + t * g.n.experts : nullptr);
+                                by.score ? by.score + t * g.n.experts : nullptr, by.logit.data ? by.logit.row(t) : nullptr);
                 for (int e = 0; e < g.n.experts; ++e) d_logit(t, e) += g.score[e];
                 for (int i = 0; i < g.n.extra; ++i) d_logit(t, g.n.experts + i) += g.extra[i];
             }

@@ -53,6 +53,7 @@ private:
         p.each([&](int e) { p.bias[e] = gone(e) ? never : real(0); });
         rank<real> best;
         p.best(1, &best, 0, r.n.experts);
+        while (gone(best.index)) best.index = (best.index + 1) % r.n.experts;  // what is left is -infinity or no number
         const real top = best.key;
         p.each([&](int e) {
             const real z = value(r.score[e]), size = z < 0 ? -z : z;
@@ -66,6 +67,7 @@ private:
             Row noisy = r;
             noisy.bias = p.bias;
             noisy.best(1, &winner, 0, r.n.experts);
+            if (!(winner.key > never)) winner = best;
         }
         p.each([&](int e) { p.score[e] = p.score[e] / mass; });
         const bool full = !t.training || winner.index == best.index || t.uniform(stream, k * (r.n.experts + 1) + r.n.experts) > real(0.75);

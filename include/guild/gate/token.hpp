@@ -5,6 +5,8 @@
 #include <guild/core/scalar.hpp>
 #include <guild/gate/rank.hpp>
 
+#include <algorithm>
+
 namespace guild::inline v0 {
 
 /// One token, as one stage sees it: read only.
@@ -21,22 +23,23 @@ template <class S> struct token {
     const real* state = nullptr;   ///< [stage.state(E)] kept by a balancer; no gradient
     const int* table = nullptr;    ///< [vocabulary, K] experts by token id: hash routing
     const int* decided = nullptr;  ///< [W] what the stage's own `decide` settled across tokens
+    const S* previous = nullptr;   ///< [E] logits of the layer before, where the caller passes them on
 
     /// Random number i of this token in [0, 1); `stream` names who asks.
     GUILD_HOST_DEVICE real uniform(int stream, int i) const {
-        if (const auto* g = given(stream)) return static_cast<real>(g->value[index * g->count + i]);
+        if (const auto* g = given(stream, i)) return static_cast<real>(g->value[index * g->count + i]);
         return static_cast<real>(guild::uniform(seed, stream, position, i));
     }
     /// The same, standard normal.
     GUILD_HOST_DEVICE real normal(int stream, int i) const {
-        if (const auto* g = given(stream)) return static_cast<real>(g->value[index * g->count + i]);
+        if (const auto* g = given(stream, i)) return static_cast<real>(g->value[index * g->count + i]);
         return static_cast<real>(guild::normal(seed, stream, position, i));
     }
 
 private:
-    GUILD_HOST_DEVICE const given_draws* given(int stream) const {
+    GUILD_HOST_DEVICE const given_draws* given(int stream, int i) const {
         for (int s = 0; s < draw_streams; ++s)
-            if (draws[s].stream == stream) return draws + s;
+            if (draws[s].stream == stream && i < draws[s].count) return draws + s;
         return nullptr;
     }
 };
@@ -54,19 +57,20 @@ template <class S> struct crowd {
     buffer<place>* rank_memory;
 
     bool padded(long t) const { return !side->padding.empty() && side->padding[static_cast<std::size_t>(t)]; }
-    /// Tokens that are not padding.
-    long present() const {
+    /// Tokens of [begin, end) that are not padding; of all of them.
+    long present(long begin, long end) const {
         long n = 0;
-        for (long t = 0; t < tokens; ++t) n += !padded(t);
+        for (long t = begin; t < end; ++t) n += !padded(t);
         return n;
     }
+    long present() const { return present(0, tokens); }
     /// The sequence of token t; 0 where the batch gives no bounds.
     long sequence_of(long t) const {
-        long b = 0;
-        while (b + 2 < static_cast<long>(side->sequence.size()) && side->sequence[static_cast<std::size_t>(b + 1)] <= t) ++b;
-        return b;
+        if (side->sequence.size() < 3) return 0;
+        const auto first = side->sequence.begin() + 1;
+        return std::upper_bound(first, side->sequence.end() - 1, t) - first;
     }
-    /// n numbers, contents unspecified; n <= max(E, T W) does not allocate after reserve.
+    /// n numbers, contents unspecified; n <= max(E + 1, T W) does not allocate after reserve.
     long* counters(long n) const { return counter_memory->shape(1, n).data; }
     place* ranks(long n) const { return rank_memory->shape(1, n).data; }
 };

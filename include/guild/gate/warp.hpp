@@ -40,15 +40,16 @@ GUILD_HOST_DEVICE void forward_warp(const Thread& thread, const Pipeline& stages
         }
 }
 
-/// d_weight [W], d_score [E] or null -> d_logit [P] +=, d_learned [L] +=; recomputes the row from its logits.
+/// d_weight [W], d_score [E] or null -> d_logit [P] +=, d_learned [L] +=, d_previous [E] += or null; recomputes the row from its logits.
 template <class Thread, class Pipeline, class Extent>
 GUILD_HOST_DEVICE void backward_warp(const Thread& thread, const Pipeline& stages, Extent n, const token<float>& t, const float* logit,
-                                     const float* d_weight, const float* d_score, float* d_logit, float* d_learned) {
+                                     const float* d_weight, const float* d_score, float* d_logit, float* d_learned, float* d_previous = nullptr) {
     using Row = row<float, Extent, warp_lanes<Thread>>;
     const Row r = detail::load_warp<Row>(thread, n, logit);
     row_gradient<Row> g;
     static_cast<Row&>(g) = r;
     g.learned = d_learned;
+    g.previous = d_previous;
     g.each([&](int e) { g.score[e] = 0; });
     detail::each_extra(thread, n, [&](int i) { g.extra[i] = 0; });
     for (int k = 0; k < n.slots; ++k) g.weight[k] = d_weight[k];

@@ -19,6 +19,21 @@ template <class Map> struct score {
 };
 template <class Map> score(Map) -> score<Map>;
 
+/// To all E logits, which stay logits: losses that read logits see the result.
+template <class Map> struct change_logits {
+    static constexpr bool logits = true;
+    Map map;
+    constexpr bool fits(int, int) const {
+        if constexpr (requires { map.valid(); }) return map.valid();
+        else return true;
+    }
+    GUILD_HOST_DEVICE void forward(const auto&, auto& r) const { map.forward(experts_of{r}); }
+    GUILD_HOST_DEVICE void backward(const auto&, const auto& in, const auto& out, auto& g) const {
+        map.backward(experts_of{in}, experts_of{out}, experts_of{g});
+    }
+};
+template <class Map> change_logits(Map) -> change_logits<Map>;
+
 /// To the weights of the chosen, after a selection.
 template <class Map> struct weigh {
     Map map;

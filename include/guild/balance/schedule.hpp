@@ -1,0 +1,54 @@
+#pragma once
+#include <guild/balance/routing.hpp>
+
+#include <cmath>
+
+/// The strength of a loss over a training run: `factor(step)` of a schedule times the weight of the loss, step = batch::step.
+namespace guild::inline v0 {
+
+/// 1 throughout.
+struct constant_schedule {
+    static constexpr double factor(long) { return 1; }
+};
+/// step / steps, linear from 0, then 1.
+struct warm_up {
+    long steps = 1000;
+    constexpr double factor(long step) const { return step >= steps ? 1 : step <= 0 ? 0 : static_cast<double>(step) / static_cast<double>(steps); }
+};
+/// Half a cosine from 1 down to `end` at `steps`, then `end`. Loshchilov & Hutter, arXiv:1608.03983, eq. 5, without restarts.
+struct cosine_decay {
+    long steps = 1000;
+    double end = 0;
+    double factor(long step) const {
+        if (step >= steps) return end;
+        const double done = step <= 0 ? 0 : static_cast<double>(step) / static_cast<double>(steps);
+        return end + (1 - end) * 0.5 * (1 + std::cos(3.141592653589793 * done));
+    }
+};
+
+/// A loss whose weight follows a schedule. It may be given where the loss may.
+///     struct mine : guild::model<numbers, guild::scheduled{guild::z_loss{.weight = 1e-3}, guild::warm_up{.steps = 2000}}> {};
+template <class Loss, class Schedule> struct scheduled {
+    Loss loss{};
+    Schedule schedule{};
+    double weight = loss.weight;  ///< where the factor is 1
+    constexpr scheduled() = default;
+    constexpr scheduled(Loss l, Schedule s) : loss(l), schedule(s) {}
+
+    constexpr bool fits(int experts) const requires requires(const Loss& l) { l.fits(experts); }
+    { return loss.fits(experts); }
+    static constexpr bool reads_scores = requires { requires Loss::reads_scores; };
+    template <class S> S value(const routing<S>& r) const { return now(r).value(r); }
+    template <class S> void backward(const routing<S>& r, const routing_gradient<S>& g) const requires requires(const Loss& l) { l.backward(r, g); }
+    { now(r).backward(r, g); }
+
+private:
+    template <class S> Loss now(const routing<S>& r) const {
+        Loss l = loss;
+        l.weight = weight * schedule.factor(r.side->step);
+        return l;
+    }
+};
+template <class Loss, class Schedule> scheduled(Loss, Schedule) -> scheduled<Loss, Schedule>;
+
+}  // namespace guild::inline v0

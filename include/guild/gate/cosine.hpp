@@ -1,0 +1,83 @@
+#pragma once
+#include <guild/gate/row.hpp>
+
+namespace guild::inline v0 {
+
+/// logit_e = cos(p, v_e) / temperature, p [d] = W x (+ b) a learned projection, v [E, d] learned embeddings of the experts. X-MoE,
+/// arXiv:2204.09179, section 3; Tutel's cosine router, which has the bias, learns log(1 / temperature), and bounds the temperature from below.
+///
+/// W is the router: its first d rows, so that P = max(E, d), max(0, d - E) of them extra; rows from d on, where d < E, are not read and have
+/// gradient 0. Learned numbers: v, then log(1 / temperature), then b [d] if `bias`. Lengths count as 1e-12 at least, which makes the cosine
+/// with a zero vector 0. The first stage of a gate. O(E d) a token.
+struct cosine {
+    static constexpr bool logits = true;
+    int dimension = 256;  ///< d
+    bool bias = false;
+    double coldest = 0.01;  ///< the least temperature
+
+    constexpr cosine(int d = 256, bool b = false, double c = 0.01) : dimension(d), bias(b), coldest(c) {}
+    constexpr int extra(int experts) const { return dimension > experts ? dimension - experts : 0; }
+    constexpr bool fits(int, int) const { return dimension >= 1 && coldest > 0 && coldest - coldest == 0; }
+    GUILD_HOST_DEVICE constexpr int learned(int experts) const { return experts * dimension + 1 + (bias ? dimension : 0); }
+
+    template <class Row> GUILD_HOST_DEVICE void forward(const auto& t, Row& r) const {
+        using S = typename Row::scalar;
+        S p[room<Row>];
+        const S by = scale(t.learned[r.n.experts * dimension]) / length(project(t, r, p));
+        r.each([&](int e) {
+            const S* const v = t.learned + e * dimension;
+            S dot(0), square(0);
+            for (int i = 0; i < dimension; ++i) dot += p[i] * v[i], square += v[i] * v[i];
+            r.score[e] = by * dot / length(square);
+        });
+    }
+    /// With c the logit and n, n_e the lengths: by p, (v_e / (temperature n_e) - c p / n) / n; by v_e, (p / (temperature n) - c v_e / n_e) / n_e.
+    template <class Row> GUILD_HOST_DEVICE void backward(const auto& t, const Row& in, const Row& out, auto& g) const {
+        using S = typename Row::scalar;
+        const int E = in.n.experts;
+        S p[room<Row>];
+        const S square_p = project(t, in, p), n = length(square_p), heat = scale(t.learned[E * dimension]);
+        const S all = out.sum([&](int e) { return g.score[e] * out.score[e]; });
+        if (value(heat) < bound<S>()) g.learn(E * dimension, all);
+        out.each([&](int e) {
+            const S* const v = t.learned + e * dimension;
+            S* const d = g.learned + e * dimension;
+            S square(0);
+            for (int i = 0; i < dimension; ++i) square += v[i] * v[i];
+            const S along = held(square) ? S(0) : g.score[e] * out.score[e] / square;
+            g.score[e] = g.score[e] * heat / (n * length(square));  // by the dot product
+            for (int i = 0; i < dimension; ++i) d[i] += g.score[e] * p[i] - along * v[i];
+        });
+        const S along = held(square_p) ? S(0) : all / square_p;
+        for (int i = 0; i < dimension; ++i) {
+            p[i] = out.sum([&](int e) { return g.score[e] * t.learned[e * dimension + i]; }) - along * p[i];
+            if (bias) g.learn(E * dimension + 1 + i, p[i]);
+            if (i >= E) g.add_extra(i - E, p[i]);
+        }
+        out.each([&](int e) { g.score[e] = e < dimension ? p[e] : S(0); });
+    }
+
+private:
+    template <class Row> static constexpr int room = decltype(Row::n)::max_experts + decltype(Row::n)::max_extra;
+    template <class S> GUILD_HOST_DEVICE static bool held(S square) { return value(square) < real_t<S>(1e-24); }
+    template <class S> GUILD_HOST_DEVICE static S length(S square) { return held(square) ? S(real_t<S>(1e-12)) : sqrt(square); }
+    template <class S> GUILD_HOST_DEVICE real_t<S> bound() const { return static_cast<real_t<S>>(1 / coldest); }
+    /// 1 / temperature
+    template <class S> GUILD_HOST_DEVICE S scale(S log_scale) const {
+        const S s = exp(log_scale);
+        return value(s) < bound<S>() ? s : S(bound<S>());
+    }
+    /// p [d] =, on every lane; its squared length.
+    template <class Row, class S> GUILD_HOST_DEVICE S project(const auto& t, const Row& r, S* p) const {
+        const int E = r.n.experts;
+        S square(0);
+        for (int i = 0; i < dimension; ++i) {
+            p[i] = i < E ? r.at(i) : r.extra_at(i - E);
+            if (bias) p[i] += t.learned[E * dimension + 1 + i];
+            square += p[i] * p[i];
+        }
+        return square;
+    }
+};
+
+}  // namespace guild::inline v0

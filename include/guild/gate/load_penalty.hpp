@@ -1,0 +1,32 @@
+#pragma once
+#include <guild/gate/select.hpp>
+
+#include <cmath>
+
+namespace guild::inline v0 {
+
+/// Ranking by s_e - strength (E share_e / capacity)^sharpness: an expert is held back the more, the nearer its recent share of the rows
+/// comes to its capacity, `capacity` times an even share. Nothing for an idle expert, `strength` at capacity, steeper the larger
+/// `sharpness`. share [E] is state that guild::load_average moves. The penalty ranks alone and is part of no weight, as selection_bias;
+/// unlike that, it forgets: it is a function of the recent load and does not add up over steps.
+struct load_penalty : ranks_only {
+    double strength = 1;
+    double sharpness = 4;
+    double capacity = 1.25;
+
+    constexpr load_penalty(double by = 1, double sharp = 4, double room = 1.25) : strength(by), sharpness(sharp), capacity(room) {}
+    constexpr bool fits(int, int) const {
+        return strength >= 0 && strength - strength == 0 && sharpness > 0 && sharpness - sharpness == 0 && capacity > 0 && capacity - capacity == 0;
+    }
+    GUILD_HOST_DEVICE static constexpr int state(int experts) { return experts; }
+    template <class Row> GUILD_HOST_DEVICE void forward(const auto& t, Row& r) const {
+        using R = typename Row::real;
+        const R even = static_cast<R>(r.n.experts / capacity);
+        r.each([&](int e) {
+            const R filled = even * t.state[e];
+            if (filled > 0) r.bias[e] -= static_cast<R>(strength) * static_cast<R>(std::pow(filled, static_cast<R>(sharpness)));
+        });
+    }
+};
+
+}  // namespace guild::inline v0
