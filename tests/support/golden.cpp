@@ -35,6 +35,7 @@ std::vector<std::string> file::tensors() const {
 bool file::has(const std::string& tensor) const { return in_->tensors.find(tensor) != nullptr; }
 std::vector<long> file::shape(const std::string& tensor) const { return in_->tensors.at(tensor).shape; }
 
+bool file::metadata_has(const std::string& key) const { return in_->tensors.metadata().contains(key); }
 const std::string& file::text(const std::string& key) const {
     const auto found = in_->tensors.metadata().find(key);
     if (found == in_->tensors.metadata().end()) fail("metadata '" + key + "' is missing");
@@ -75,19 +76,13 @@ std::vector<int> file::integers(const std::string& tensor) const {
     for (const std::int64_t v : wide) list.push_back(static_cast<int>(v));
     return list;
 }
-std::vector<bool> file::flags(const std::string& tensor) const {
-    const auto bytes = raw<std::uint8_t>(*this, in_->tensors, tensor, io::dtype::u8);
-    return {bytes.begin(), bytes.end()};
+std::vector<std::uint16_t> file::bits16(const std::string& tensor) const {
+    return raw<std::uint16_t>(*this, in_->tensors, tensor, in_->tensors.at(tensor).type);
 }
-
-std::vector<file> files(const std::string& folder) {
-    std::vector<std::string> paths;
-    for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(GUILD_GOLDEN) / folder)) paths.push_back(entry.path());
-    std::sort(paths.begin(), paths.end());
-    if (paths.empty()) throw guild::error("golden: no file in " + folder);
-    std::vector<file> list;
-    for (const auto& path : paths) list.emplace_back(path);
-    return list;
+std::vector<bool> file::flags(const std::string& tensor) const {
+    const bool truth = in_->tensors.at(tensor).type == io::dtype::boolean;
+    const auto bytes = raw<std::uint8_t>(*this, in_->tensors, tensor, truth ? io::dtype::boolean : io::dtype::u8);
+    return {bytes.begin(), bytes.end()};
 }
 
 }  // namespace golden

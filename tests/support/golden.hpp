@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ public:
     std::vector<long> shape(const std::string& tensor) const;
 
     // ---- metadata ----
+    bool metadata_has(const std::string& key) const;
     const std::string& text(const std::string& key) const;
     double number(const std::string& key) const;
     int integer(const std::string& key) const;
@@ -42,7 +44,9 @@ public:
     }
     /// I64.
     std::vector<int> integers(const std::string& tensor) const;
-    /// U8: 0 or 1.
+    /// BF16 or F16, as they are stored.
+    std::vector<std::uint16_t> bits16(const std::string& tensor) const;
+    /// BOOL, or U8 that is 0 or 1.
     std::vector<bool> flags(const std::string& tensor) const;
 
     [[noreturn]] void fail(const std::string& what) const { throw guild::error("golden: " + name_ + ": " + what); }
@@ -52,9 +56,6 @@ private:
     std::string name_;
     std::unique_ptr<contents> in_;
 };
-
-/// The files of a folder of tests/golden, by name; there is at least one.
-std::vector<file> files(const std::string& folder);
 
 /// max |a - b| / max |b|, the measure of all stated tolerances; infinite where one is not finite or lengths differ, 0 for equal zeros.
 template <class S> double deviation(const S* a, std::size_t size, const std::vector<double>& b) {
