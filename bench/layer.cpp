@@ -1,3 +1,4 @@
+#include <guild/balance/telemetry.hpp>
 #include <guild/cost/layer.hpp>
 #include <guild/layer.hpp>
 #include <guild/presets.hpp>
@@ -22,6 +23,8 @@
 //
 //   naive_eigen      time of the naive loop over the layer's: above 1 the layer is faster. The loop has fp32 weights in every row
 //   overhead         the layer's time over that of its products: what gate, dispatch, activation and combine add
+//   gate_percent     the gate's share of a forward: the router's product and the stages, of the layer's time
+//   telemetry_percent  what telemetry costs after a forward, of the layer's time
 //   GFLOP/s, GB/s    of the layer: its products, and its weights read once for each expert with tokens (forward alone)
 //
 // GUILD_BENCH_SHAPE="H F E K S T" adds a layer of these numbers with DeepSeekMoE's gate, named `given`.
@@ -147,6 +150,7 @@ public:
         : subject_(s),
           pool_(pool(threads)),
           layer_(s.weights(), backend(pool_)),
+          parts_{s.plain.model, s.weights(), backend(pool_)},
           products_(s.weights(), backend(pool_), T),
           T_(T),
           training_(training) {
@@ -169,13 +173,20 @@ public:
     }
     /// What is compared, on the tokens and the plan of the last call of layer().
     void others() {
-        const guild::workspace<float>& ws = training_ ? tape_ : workspace_;
+        guild::workspace<float>& ws = training_ ? tape_ : workspace_;
         const matrix x = tokens_.middleRows(first_, T_);
         naive_time_.time([&] {
             bench::naive naive(subject_.plain.model.config, ws.plan, ws.gate.choice);
             naive.forward(subject_.plain, x, naive_y_, pool_);
             if (training_) naive.backward(subject_.plain, dy_, dx_, *subject_.gradient, pool_);
         });
+        if (!training_) {
+            gate_time_.time([&] {  // the same again
+                guild::step::logits(parts_, tokens(), {}, ws);
+                guild::step::choose(parts_, T_, {}, ws);
+            });
+            telemetry_time_.time([&] { telemetry_.add(layer_, ws); });
+        }
         products_time_.time([&] {
             products_.forward(tokens(), ws.plan);
             if (training_) products_.backward(tokens(), dx_, *subject_.gradient, ws.plan);
@@ -193,7 +204,10 @@ public:
         state.counters["naive_eigen"] = naive_time_.median() / time;
         state.counters["overhead"] = time / products_time_.median();
         state.counters["GFLOP/s"] = (training_ ? 3 : 1) * cost.forward_flops(static_cast<double>(T_)) / time * 1e-9;
-        if (!training_) state.counters["GB/s"] = cost.weight_bytes(reached, sizeof(Format)) / time * 1e-9;
+        if (training_) return;
+        state.counters["gate_percent"] = 100 * gate_time_.median() / time;
+        state.counters["telemetry_percent"] = 100 * telemetry_time_.median() / time;
+        state.counters["GB/s"] = cost.weight_bytes(reached, sizeof(Format)) / time * 1e-9;
     }
 
 private:
@@ -202,6 +216,7 @@ private:
     subject<Model, Format>& subject_;
     const guild::thread_pool& pool_;
     guild::layer<Model, Format, backend> layer_;
+    guild::parts<Model, Format, backend> parts_;
     products<Model, Format> products_;
     long T_, first_ = 0;
     bool training_;
@@ -209,7 +224,8 @@ private:
     matrix tokens_, y_, naive_y_, dy_, dx_;
     guild::workspace<float> workspace_;
     guild::tape<float> tape_;
-    bench::stopwatch layer_time_, naive_time_, products_time_;
+    bench::stopwatch layer_time_, naive_time_, products_time_, gate_time_, telemetry_time_;
+    guild::telemetry telemetry_;
 };
 
 template <class Model, class Format> void add(const std::string& name, const Model& model, std::initializer_list<long> tokens, bool training) {
@@ -239,9 +255,9 @@ const bool registered = [] {
     add<guild::deepseek_moe_2b, float>("deepseek_moe_2b", {}, {1, 16, 128, 512}, false);
     add<guild::deepseek_moe_2b, float>("deepseek_moe_2b", {}, {512}, true);
     add<guild::qwen3_30b_a3b, float>("qwen3_30b_a3b", {}, {1, 128}, false);
-    add<guild::deepseek_moe_16b, float>("deepseek_moe_16b", {}, {1, 16, 128, 512}, false);
+    add<guild::deepseek_moe_16b, float>("deepseek_moe_16b", {}, {1, 16, 64, 128, 512}, false);
     add<guild::deepseek_moe_16b, float>("deepseek_moe_16b", {}, {1, 16, 128, 512}, true);
-    add<guild::deepseek_moe_16b, guild::bf16>("deepseek_moe_16b", {}, {1, 16, 128, 512}, false);
+    add<guild::deepseek_moe_16b, guild::bf16>("deepseek_moe_16b", {}, {1, 16, 64, 128, 512}, false);
     if (const char* shape = std::getenv("GUILD_BENCH_SHAPE")) {
         guild::dynamic_model<guild::deepseek_moe_gate> m;
         long T = 0;
