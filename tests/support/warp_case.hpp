@@ -1,0 +1,45 @@
+#pragma once
+#include <guild/gate/warp.hpp>
+
+#include <doctest/doctest.h>
+#include <support/gate_case.hpp>
+#include <support/warp_emulator.hpp>
+
+#include <algorithm>
+#include <functional>
+#include <vector>
+
+namespace test {
+using namespace guild;
+
+/// The warp does what the plain loop does, on every token of a case.
+template <class Model> void warp_agrees(const Model& m) {
+    const gate_case<Model> c(m);
+    const auto n = m.extent();
+    const int E = c.E, P = c.P, W = c.W;
+    CAPTURE(E);
+    CAPTURE(W);
+    std::vector<int> expert(static_cast<std::size_t>(c.tokens * W), -7);
+    std::vector<float> weight(expert.size(), -7.f), d_logit = c.before, d_learned(c.d_learned.size()), d_previous(c.d_previous.size());
+    const auto same = [](const auto* a, const auto* b, long count, auto equal) { return std::equal(a, a + count, b, equal); };
+    warp_emulator warp;
+    for (long t = 0; t < c.tokens; ++t) {
+        if (gate::padded(c.side, t)) continue;
+        const auto token = gate::token_at<float>(t, c.side, c.data, nullptr);
+        const float *const logit = c.logit.data() + t * P, *const d_weight = c.d_weight.data() + t * W, *const d_score = c.d_score.data() + t * E;
+        int* const chosen = expert.data() + t * W;
+        warp.run([&](const warp_emulator::thread& thread) {
+            gate::forward_warp(thread, m.stages(), n, token, logit, chosen, weight.data() + t * W);
+            gate::backward_warp(thread, m.stages(), n, token, logit, d_weight, d_score, d_logit.data() + t * P, d_learned.data(),
+                                d_previous.data() + t * E);
+        });
+        CAPTURE(t);
+        CHECK(same(chosen, c.result.choice.expert.data() + t * W, W, std::equal_to<>{}));
+        CHECK(same(weight.data() + t * W, c.result.choice.weight.data() + t * W, W, nearly));
+        CHECK(same(d_logit.data() + t * P, c.d_logit.data() + t * P, P, nearly));
+    }
+    CHECK(same(d_previous.data(), c.d_previous.data(), c.tokens * E, nearly));
+    CHECK(same(d_learned.data(), c.d_learned.data(), c.L, nearly));
+}
+
+}  // namespace test
