@@ -25,7 +25,7 @@ template <class Model> struct setting {
     static constexpr long vocabulary = 1000;
     Model model;
     long T, E = model.experts(), W = model.extent().slots, P = E + model.extent().extra;
-    guild::buffer<float> logits, weights, gradient, learned, state, partial;
+    guild::buffer<float> logits, weights, gradient, learned, state, partial, before;
     std::vector<int> id = std::vector<int>(static_cast<std::size_t>(T)), table{};
     guild::view<float> logit = bench::random(logits, T, P, 4.f, 1), d_weight = bench::random(weights, T, W, 1.f, 2);
     guild::gate_data<float> data{.learned = bench::random(learned, 1, model.stages().learned(model.experts()), 1.f, 3).data,
@@ -38,6 +38,7 @@ template <class Model> struct setting {
         for (std::size_t t = 0; t < id.size(); ++t) id[t] = static_cast<int>(t * 31 % vocabulary);
         data.table = table.data();
         data.vocabulary = vocabulary;
+        data.previous = bench::random(before, T, E, 1.f, 5);
     }
     void forward() { guild::gate::forward(backend, model, data, guild::batch{.token_id = id}, guild::view<const float>(logit), result); }
 };
@@ -180,6 +181,12 @@ const bool registered = [] {
     preset<guild::mistral4_gate{}>("mistral4");
     preset<guild::longcat_gate{}>("longcat");
     preset<guild::remoe_gate{}, 64, 256>("remoe");
+    preset<guild::fairseq_sampled_top2_gate{}, 2, 2>("fairseq_sampled_top2");
+    preset<guild::fairseq_top2_before_gate{}, 2, 2>("fairseq_top2_before");
+    preset<guild::specialised_gate{}>("specialised");
+    preset<guild::moe_plus_plus_gate{}>("moe_plus_plus");
+    preset<guild::cosine_gate{}>("cosine");
+    preset<guild::xmoe_gate{}, 1, 1>("xmoe");
     preset<guild::phi_moe_gate{}, 2, 2>("phi_moe");
 
     add_select<8, 2>();
