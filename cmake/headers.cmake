@@ -1,5 +1,34 @@
 # Every public header. What is not listed here is neither installed nor compiled alone by the tests.
 set(guild_headers
+    include/guild/backend/cpu/environment.hpp
+    include/guild/backend/cpu/fused.hpp
+    include/guild/backend/cpu/isa.hpp
+    include/guild/backend/cpu/kernels.hpp
+    include/guild/backend/cpu/memory.hpp
+    include/guild/backend/cpu/order.hpp
+    include/guild/backend/cpu/packed_matrix.hpp
+    include/guild/backend/cpu/packed_network.hpp
+    include/guild/backend/cpu/products.hpp
+    include/guild/backend/cpu/regions.hpp
+    include/guild/backend/cpu/regions/amx.inl
+    include/guild/backend/cpu/regions/chain.inl
+    include/guild/backend/cpu/regions/flush.inl
+    include/guild/backend/cpu/regions/integer_16.inl
+    include/guild/backend/cpu/regions/integer_4.inl
+    include/guild/backend/cpu/regions/integer_8.inl
+    include/guild/backend/cpu/regions/integer_vnni.inl
+    include/guild/backend/cpu/regions/integers.inl
+    include/guild/backend/cpu/regions/pairs.inl
+    include/guild/backend/cpu/regions/table.inl
+    include/guild/backend/cpu/regions/tile.inl
+    include/guild/backend/cpu/regions/transpose.inl
+    include/guild/backend/cpu/regions/vector_16.inl
+    include/guild/backend/cpu/regions/vector_4.inl
+    include/guild/backend/cpu/regions/vector_8.inl
+    include/guild/backend/cpu/share.hpp
+    include/guild/backend/cpu/strategy.hpp
+    include/guild/backend/cpu/sweep.hpp
+    include/guild/backend/cpu/table.hpp
     include/guild/backend/eigen.hpp
     include/guild/backend/gemm.hpp
     include/guild/backend/groups.hpp
@@ -101,7 +130,7 @@ set(guild_headers
     include/guild/version.hpp)
 
 if(PROJECT_IS_TOP_LEVEL)
-    file(GLOB_RECURSE forgotten CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} include/*.hpp include/*.cuh)
+    file(GLOB_RECURSE forgotten CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} include/*.hpp include/*.inl include/*.cuh)
     list(REMOVE_ITEM forgotten ${guild_headers})
     if(forgotten)
         list(JOIN forgotten " " forgotten)

@@ -1,41 +1,104 @@
 #pragma once
+#include <guild/backend/cpu/environment.hpp>
+#include <guild/backend/cpu/fused.hpp>
+#include <guild/backend/cpu/products.hpp>
 #include <guild/backend/reference.hpp>
 #include <guild/backend/tile.hpp>
 
 namespace guild::inline v0::backend {
 
-/// The CPU path: Eigen's matrix products in fixed tiles, spread by an executor over (expert, tile), never inside a product.
-/// A row's result depends on that row alone: not on threads, on the other rows, nor on alignment (tile.hpp says why). For float
-/// and double, with weights in any format; other scalars take the loops of `reference`. No allocation; each thread that runs a
-/// product needs about 0.3 MiB of stack.
+/// The CPU path. In float the kernels of backend/cpu, for the instruction set that the machine is found to have; in double, and where the
+/// machine has none of them, Eigen's products in fixed tiles (tile.hpp); other scalars take the loops of `reference`. Weights in any format. An executor
+/// spreads the work over threads, never inside a product: a row's result depends on that row alone, not on threads, on the other rows, nor
+/// on alignment. No allocation; each thread that runs a product needs about 0.3 MiB of stack.
 template <class Executor = serial> struct eigen : reference {
     [[no_unique_address]] Executor executor{};
 
     eigen() = default;
-    explicit eigen(Executor e) : executor(e) {}
+    /// `by`: how products over packed weights are computed. `level`: an instruction set that the machine has, for tests and comparisons. Throws
+    /// argument_error if it has not.
+    explicit eigen(Executor e, cpu::arithmetic by = cpu::arithmetic::fp32, cpu::isa level = cpu::active())
+        : executor(e), arithmetic_(by), level_(level), kernels_(cpu::kernels_of(level)) {}
 
     using reference::input_gradient, reference::product, reference::weight_gradient;
 
     template <tile::native S, class W> void product(const groups<S>& g, view<const S> a, const W& w, view<S> c) const {
-        executor.run(tile::count(g, c.cols), [&](long first, long last) {
-            tile::each_tile(g, c.cols, first, last, [&](const tile::place& at) { tile::product(g, at, a, w, c); });
-        });
+        if constexpr (has_kernels<S>) return spread(g, c.cols, [&](const cpu::piece& at) { cpu::product(*kernels_, g, at, a, w, c); });
+        else
+            each(tile::count(g, c.cols), [&](long first, long last) {
+                tile::each_tile(g, c.cols, first, last, [&](const tile::place& at) { tile::product(g, at, a, w, c); });
+            });
     }
     template <tile::native S, class W> void input_gradient(const groups<S>& g, view<const S> dc, const W& w, view<S> da, into mode) const {
-        executor.run(tile::count(g, da.cols), [&](long first, long last) {
-            tile::each_tile(g, da.cols, first, last, [&](const tile::place& at) { tile::input_gradient(g, at, dc, w, da, mode); });
-        });
+        if constexpr (has_kernels<S>)
+            return spread(g, da.cols, [&](const cpu::piece& at) { cpu::input_gradient(*kernels_, g, at, dc, w, da, mode); });
+        else
+            each(tile::count(g, da.cols), [&](long first, long last) {
+                tile::each_tile(g, da.cols, first, last, [&](const tile::place& at) { tile::input_gradient(g, at, dc, w, da, mode); });
+            });
     }
     template <tile::native S> void weight_gradient(const groups<S>& g, view<const S> dc, view<const S> a, stack<S> dw) const {
-        const long across = tile::blocks(a.cols), blocks = across * tile::blocks(dc.cols);
-        executor.run(g.count * blocks, [&](long first, long last) {
-            for (long i = first; i < last; ++i) {
-                const long block = i % blocks;
-                tile::weight_gradient(g, static_cast<int>(i / blocks), block / across * tile::width, block % across * tile::width, dc, a, dw);
-            }
+        if constexpr (has_kernels<S>) {
+            const cpu::cut by{(dc.cols + cpu::outer_rows - 1) / cpu::outer_rows, g.offset[g.count] + 1, 1};
+            cpu::share(*this, g, by, [&](const cpu::piece& at) { cpu::weight_gradient(*kernels_, g, at, dc, a, dw); });
+        } else {
+            const long across = tile::blocks(a.cols), blocks = across * tile::blocks(dc.cols);
+            each(g.count * blocks, [&](long first, long last) {
+                for (long i = first; i < last; ++i) {
+                    const long block = i % blocks;
+                    tile::weight_gradient(g, static_cast<int>(i / blocks), block / across * tile::width, block % across * tile::width, dc, a, dw);
+                }
+            });
+        }
+    }
+
+    /// A network of float or bf16 weights in the layout of the kernels, for packed_weights.
+    template <class Matrix>
+    requires cpu::have_kernels auto pack(const feed_forward<Matrix, stack<const float>>& n, long E, long F, long H) const {
+        using format = typename cpu::format_in<Matrix>::type;
+        return cpu::packed_network<format>(*kernels_, cpu::strategy_of<format>(arithmetic_, level_), *this, n, E, F, H);
+    }
+    template <class Format> void product(const groups<float>& g, view<const float> a, const cpu::packed_matrix<Format>& w, view<float> c) const {
+        cpu::product(fitting(w), *this, g, a, w, c);
+    }
+    template <class Act, class Format>
+    void expert_up(const Act& act, const groups<float>& g, view<const float> x, const cpu::packed_network<Format>& w, view<float> h,
+                   view<float> a) const {
+        cpu::expert_up(fitting(w.up), *this, act, g, x, w, h, a);
+    }
+    template <class Format>
+    void expert_down(const groups<float>& g, view<const float> a, const cpu::packed_network<Format>& w, const plan& p, const float* weight,
+                     view<float> y) const {
+        cpu::expert_down(fitting(w.down), *this, g, a, w, p, weight, y);
+    }
+
+    template <class F> void each(long n, F&& f) const {
+        executor.run(n, [&](long begin, long end) {
+            const cpu::environment usual;
+            f(begin, end);
         });
     }
-    template <class F> void each(long n, F&& f) const { executor.run(n, f); }
+    /// `each`, as executors call it.
+    template <class F> void run(long n, F&& f) const { each(n, f); }
+
+private:
+    template <class S> static constexpr bool has_kernels = std::same_as<S, float>&& cpu::have_kernels;
+
+    template <class F> void spread(const groups<float>& g, long outputs, F f) const {
+        cpu::share(*this, g, {cpu::panels_of(*kernels_, outputs), cpu::most_rows, kernels_->tuned.ridge}, f);
+    }
+
+    /// The kernels, if the weights are packed for them.
+    template <class Format> const cpu::kernels& fitting(const cpu::packed_matrix<Format>& w) const {
+        if (w.computed().level != level_)
+            detail::raise<argument_error>("guild::cpu: weights are packed for ", name(w.computed().level), ", expected ", name(level_),
+                                          ", which this backend uses");
+        return *kernels_;
+    }
+
+    cpu::arithmetic arithmetic_ = cpu::arithmetic::fp32;
+    cpu::isa level_ = cpu::active();
+    const cpu::kernels* kernels_ = cpu::kernels_of(level_);
 };
 
 }  // namespace guild::inline v0::backend

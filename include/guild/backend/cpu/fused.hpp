@@ -1,0 +1,154 @@
+#pragma once
+#include <guild/backend/cpu/packed_network.hpp>
+#include <guild/dispatch/plan.hpp>
+
+/// What is computed over packed weights: rows of an expert are gathered a block of the depth at a time and meet each block of weights once, in the
+/// order in which memory holds them; what follows a product (bias, activation, weighted sum) happens on sums that are still in the cache.
+namespace guild::inline v0::cpu {
+
+namespace detail {
+
+/// Sums of rows x `together` outputs: of panel p in [panel p - first][row][column].
+struct sums_of_panels {
+    alignas(64) float data[most_rows * layout::together];
+    float* panel(long p, long rows, int columns) { return data + p * ((rows + 15) / 16 * 16) * columns; }
+};
+
+/// The environment that kernels want, while it lives.
+class entered {
+public:
+    explicit entered(const tile_kernels& with) : with_(with), before_(with.enter ? with.enter() : 0) {}
+    ~entered() {
+        if (with_.leave) with_.leave(before_);
+    }
+    entered(const entered&) = delete;
+
+private:
+    const tile_kernels& with_;
+    unsigned before_;
+};
+
+/// c = a w_e^T for the rows and panels of a piece, all panels within one run of `wide`.
+template <class Format>
+void multiply(const kernels& with, const groups<float>& g, const piece& at, view<const float> a, const packed_matrix<Format>& w, sums_of_panels& c) {
+    alignas(64) float rows[most_rows * row_stride], plain[depth_block * most_columns];
+    const layout& l = w.shape();
+    const strategy& how = w.computed();
+    const bool few = how.few && at.rows <= how.few->rows, decode = how.decode && !few;
+    const tile_kernels& tiles = few ? *how.few : *how.tiles;
+    const entered inside(tiles);
+    for (long b = 0; b < l.blocks(); ++b) {
+        const long k = l.k(b);
+        gather(tiles, g, a, at.row, at.rows, b * l.block, k, nullptr, rows);
+        for (long p = at.first; p < at.last; ++p) {
+            const std::byte* const stored = w.block(at.expert, p, b);
+            if (decode) how.decode(stored, k, plain);
+            sweep(tiles, rows, at.rows, decode ? static_cast<const void*>(plain) : stored, k, c.panel(p - at.first, at.rows, with.columns),
+                  with.columns, b > 0, {reinterpret_cast<const char*>(stored) + with.tuned.ahead, l.bytes(k)});
+        }
+    }
+}
+
+/// Row r of panel p of the sums.
+inline float* sums_of(sums_of_panels& c, long p, long rows, long r, int columns) { return c.panel(p, rows, columns) + r * columns; }
+
+/// f(piece) for the parts of a piece whose panels stand together.
+template <class F> void each_run(const piece& at, long wide, F f) {
+    for (long first = at.first; first < at.last;) {
+        const long last = std::min(at.last, (first / wide + 1) * wide);
+        f(piece{at.expert, at.row, at.rows, first, last});
+        first = last;
+    }
+}
+
+}  // namespace detail
+
+/// x [.., H] -> a [R, F] =, and h [R, inputs F] = if it is given, what the activation read, [gate | up].
+template <class X, class Act, class Format>
+void expert_up(const kernels& with, const X& executor, const Act& act, const groups<float>& g, view<const float> x, const packed_network<Format>& w,
+               view<float> h, view<float> a) {
+    const layout& l = w.up.shape();
+    const int half = with.columns / Act::inputs;
+    share(executor, g, {l.panels(), most_rows, with.tuned.ridge}, [&](const piece& whole) {
+        detail::each_run(whole, l.wide(), [&](const piece& at) {
+            detail::sums_of_panels sums;
+            detail::multiply(with, g, at, x, w.up, sums);
+            for (long p = at.first; p < at.last; ++p) {
+                const long f0 = p * half, n = std::min<long>(half, a.cols - f0);
+                for (long r = 0; r < at.rows; ++r) {
+                    float* const first = detail::sums_of(sums, p - at.first, at.rows, r, with.columns);
+                    float* const last = first + with.columns - half;  // up, where there are two
+                    const long row = at.row + r;
+                    if (g.factor)
+                        for (int j = 0; j < with.columns; ++j) first[j] *= g.factor[row];
+                    if (w.up_bias.data)
+                        for (long j = 0; j < n; ++j) last[j] += w.up_bias(at.expert, f0 + j, 0);
+                    if constexpr (Act::inputs == 2)
+                        if (w.gate_bias.data)
+                            for (long j = 0; j < n; ++j) first[j] += w.gate_bias(at.expert, f0 + j, 0);
+                    if (h.data) {
+                        std::copy_n(last, n, h.row(row) + h.cols - a.cols + f0);
+                        if constexpr (Act::inputs == 2) std::copy_n(first, n, h.row(row) + f0);
+                    }
+                    float* const out = a.row(row) + f0;
+                    if constexpr (Act::inputs == 2)
+                        for (long j = 0; j < n; ++j) out[j] = act(first[j], last[j]);
+                    else
+                        for (long j = 0; j < n; ++j) out[j] = act(last[j]);
+                }
+            }
+        });
+    });
+}
+
+/// c [R, outputs] = a w_e^T factor, as `product` over plain weights, bit for bit.
+template <class X, class Format>
+void product(const kernels& with, const X& executor, const groups<float>& g, view<const float> a, const packed_matrix<Format>& w, view<float> c) {
+    const layout& l = w.shape();
+    share(executor, g, {l.panels(), most_rows, with.tuned.ridge}, [&](const piece& whole) {
+        detail::each_run(whole, l.wide(), [&](const piece& at) {
+            detail::sums_of_panels sums;
+            detail::multiply(with, g, at, a, w, sums);
+            for (long p = at.first; p < at.last; ++p)
+                for (long r = 0; r < at.rows; ++r) {
+                    const float* const from = detail::sums_of(sums, p - at.first, at.rows, r, with.columns);
+                    float* const to = c.row(at.row + r) + p * with.columns;
+                    const float factor = g.factor ? g.factor[at.row + r] : 1.f;
+                    for (long j = 0; j < std::min<long>(with.columns, c.cols - p * with.columns); ++j) to[j] = g.factor ? from[j] * factor : from[j];
+                }
+        });
+    });
+}
+
+/// y [T, H] += weight (a w_down^T + bias), a row's token by the plan. Threads share outputs, so that a token's rows are added in ascending expert
+/// id by one of them.
+template <class X, class Format>
+void expert_down(const kernels& with, const X& executor, const groups<float>& g, view<const float> a, const packed_network<Format>& w,
+                 const plan& plan, const float* weight, view<float> y) {
+    const layout& l = w.down.shape();
+    const long slice = std::clamp(l.panels() / 16, 1L, l.wide()), slices = (l.panels() + slice - 1) / slice;
+    const groups<float> direct = g.direct();
+    executor.run(slices, [&](long begin, long end) {
+        const long first = begin * slice, last = std::min(end * slice, l.panels());
+        detail::each_block(g, {l.panels(), most_rows, 1}, [&](int e, long row, long rows, long) {
+            detail::each_run({e, row, rows, first, last}, l.wide(), [&](const piece& at) {
+                detail::sums_of_panels sums;
+                detail::multiply(with, direct, at, a, w.down, sums);
+                for (long r = 0; r < rows; ++r) {
+                    const float by = weight[plan.slot[row + r]];
+                    for (long p = at.first; p < at.last; ++p) {
+                        const float* const from = detail::sums_of(sums, p - at.first, rows, r, with.columns);
+                        const long h0 = p * with.columns, n = std::min<long>(with.columns, y.cols - h0);
+                        float* const to = y.row(plan.token[row + r]) + h0;
+                        if (w.down_bias.data)
+                            for (long j = 0; j < n; ++j) to[j] += by * (from[j] + w.down_bias(e, h0 + j, 0));
+                        else
+                            for (long j = 0; j < n; ++j) to[j] += by * from[j];
+                    }
+                }
+            });
+        });
+    });
+}
+
+}  // namespace guild::inline v0::cpu

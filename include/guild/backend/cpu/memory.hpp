@@ -1,0 +1,40 @@
+#pragma once
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace guild::inline v0::cpu {
+
+/// `bytes` bytes that own themselves, 64-byte aligned, contents unspecified; from 4 MiB on in huge pages where the system has them, which it does for
+/// weights that are read once a call. Throws std::bad_alloc.
+class memory {
+public:
+    memory() = default;
+    explicit memory(std::size_t bytes) : size_(bytes) {
+        if (bytes == 0) return;
+        constexpr std::size_t huge = std::size_t(2) << 20, line = 64;
+        const std::size_t page = bytes >= 2 * huge ? huge : line, whole = (bytes + page - 1) / page * page;
+        if (whole < bytes) throw std::bad_alloc{};
+        data_.reset(static_cast<std::byte*>(std::aligned_alloc(page, whole)));
+        if (!data_) throw std::bad_alloc{};
+#if defined(__linux__)
+        if (page == huge) madvise(data_.get(), whole, MADV_HUGEPAGE);  // a wish: without it everything works, slower
+#endif
+    }
+    std::byte* data() const { return data_.get(); }
+    std::size_t size() const { return size_; }
+
+private:
+    struct release {
+        void operator()(std::byte* p) const { std::free(p); }
+    };
+    std::unique_ptr<std::byte, release> data_;
+    std::size_t size_ = 0;
+};
+
+}  // namespace guild::inline v0::cpu

@@ -1,0 +1,70 @@
+#pragma once
+#include <guild/backend/cpu/table.hpp>
+#include <guild/core/bf16.hpp>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+/// The orders of summation that `arithmetic` promises, in plain loops: what every kernel is tested against, bit for bit.
+namespace guild::inline v0::cpu::order {
+
+/// sum of a[k] w(k): blocks of 256, each a chain of fused multiply-adds from zero.
+template <class W> float fp32(const float* a, W w, long K) {
+    float sum = 0;
+    for (long first = 0; first < K; first += depth_block) {
+        float chain = 0;
+        for (long k = first; k < std::min(K, first + depth_block); ++k) chain = std::fma(a[k], w(k), chain);
+        sum = first == 0 ? chain : sum + chain;
+    }
+    return sum;
+}
+
+/// A denormal number becomes a zero of its sign.
+inline float flushed(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.f, x) : x; }
+/// a b + c as the bf16 instructions compute it: denormals are zero before and after.
+inline float flushed_fma(float a, float b, float c) { return flushed(std::fma(flushed(a), flushed(b), flushed(c))); }
+inline float flushed_sum(float a, float b) { return flushed(flushed(a) + flushed(b)); }
+inline float rounded(float x) { return decode(guild::bf16(x)); }
+
+/// The order of tdpbf16ps: of 32 the even and the odd products apart.
+template <class W> float bf16(const float* a, W w, long K) {
+    float sum = 0;
+    for (long first = 0; first < K; first += 32) {
+        float even = 0, odd = 0;
+        for (long k = first; k < std::min(K, first + 32); ++k) {
+            float& chain = k % 2 == 0 ? even : odd;
+            chain = flushed_fma(rounded(a[k]), w(k), chain);
+        }
+        sum = flushed_sum(sum, flushed_sum(even, odd));
+    }
+    return sum;
+}
+/// The order of vdpbf16ps, in blocks of 512: of each pair the odd product first.
+template <class W> float bf16_chain(const float* a, W w, long K) {
+    float sum = 0;
+    for (long first = 0; first < K; first += 512) {
+        float chain = 0;
+        for (long k = first; k < std::min(K, first + 512); k += 2) {
+            const bool pair = k + 1 < K;
+            chain = flushed_fma(pair ? rounded(a[k + 1]) : 0.f, pair ? w(k + 1) : 0.f, chain);
+            chain = flushed_fma(rounded(a[k]), w(k), chain);
+        }
+        sum = first == 0 ? chain : flushed_sum(sum, chain);
+    }
+    return sum;
+}
+
+/// A number by 1 / scale, to nearest, ties to even, within [-127, 127]; not a number: -127.
+inline int quantised(float x, float by) {
+    const float q = x * by;
+    return static_cast<int>(std::nearbyint(q > -127.f ? (q < 127.f ? q : 127.f) : -127.f));
+}
+/// Exact, w(k) an int8. The result is to be multiplied by the scales of row and output.
+template <class W> int int8(const float* a, float by, W w, long K) {
+    int sum = 0;
+    for (long k = 0; k < K; ++k) sum += quantised(a[k], by) * static_cast<int>(w(k));
+    return sum;
+}
+
+}  // namespace guild::inline v0::cpu::order

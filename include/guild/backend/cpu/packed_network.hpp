@@ -1,0 +1,76 @@
+#pragma once
+#include <guild/backend/cpu/packed_matrix.hpp>
+#include <guild/backend/cpu/share.hpp>
+#include <guild/expert/feed_forward.hpp>
+
+#include <vector>
+
+namespace guild::inline v0::cpu {
+
+/// The format of a network's matrices.
+template <class Matrix> struct format_in;
+template <class Format> struct format_in<stack<const Format>> { using type = Format; };
+
+/// A feed-forward network packed for the kernels of one instruction set: gate and up side by side in every panel, half its columns each, so that the
+/// activation finds both in one tile. Owns everything.
+template <class Format> class packed_network {
+public:
+    packed_network() = default;
+    /// Packs n, E experts of width F over H, spread by `executor`.
+    template <class X, class Matrix>
+    packed_network(const kernels& with, const strategy& s, const X& executor, const feed_forward<Matrix, stack<const float>>& n, long E, long F,
+                   long H)
+        : inputs_(n.gate.data ? 2 : 1),
+          width_(F),
+          up(s, with.columns, E, inputs_ * F, H, inputs_),
+          down(s, with.columns, E, H, F, 1),
+          gate_bias_(copy(n.gate_bias, E, F)),
+          up_bias_(copy(n.up_bias, E, F)),
+          down_bias_(copy(n.down_bias, E, H)),
+          gate_bias(lend(gate_bias_, F)),
+          up_bias(lend(up_bias_, F)),
+          down_bias(lend(down_bias_, H)) {
+        const auto each = [&](packed_matrix<Format>& m, auto row) {
+            executor.run(E * m.shape().panels(), [&](long begin, long end) {
+                for (long i = begin; i < end; ++i) {
+                    const long e = i / m.shape().panels(), p = i % m.shape().panels();
+                    m.fill(with, e, p, [&](int j) { return row(e, p, j); });
+                }
+            });
+        };
+        each(up, [&](long e, long p, int j) -> const Format* {
+            const int half = with.columns / inputs_;
+            const long f = p * half + j % half;
+            return f < F ? (inputs_ == 2 && j < half ? n.gate : n.up).row(e, f) : nullptr;
+        });
+        each(down, [&](long e, long p, int j) -> const Format* {
+            const long h = p * with.columns + j;
+            return h < H ? n.down.row(e, h) : nullptr;
+        });
+    }
+
+    int inputs() const { return inputs_; }
+    long width() const { return width_; }
+
+private:
+    static std::vector<float> copy(const stack<const float>& b, long E, long n) {
+        std::vector<float> v;
+        for (long i = 0; b.data && i < E * n; ++i) v.push_back(b(i / n, i % n, 0));
+        return v;
+    }
+    static stack<const float> lend(const std::vector<float>& v, long n) { return {v.empty() ? nullptr : v.data(), n, 1}; }
+    int inputs_ = 1;
+    long width_ = 0;
+
+public:
+    packed_matrix<Format> up;    ///< [E, inputs F, H]
+    packed_matrix<Format> down;  ///< [E, H, F]
+
+private:
+    std::vector<float> gate_bias_, up_bias_, down_bias_;
+
+public:
+    stack<const float> gate_bias, up_bias, down_bias;
+};
+
+}  // namespace guild::inline v0::cpu

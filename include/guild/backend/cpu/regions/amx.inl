@@ -1,0 +1,102 @@
+// Tiles of AMX: 16 rows of activations x 64 bytes of the depth times 16 outputs, two of each side at a time. A row does not depend on those beside it,
+// so fewer rows are computed as 16, whatever stands in the others.
+
+/// Palette 1, eight tiles of 16 rows x 64 bytes.
+struct alignas(64) tile_shape {
+    std::uint8_t palette = 1, start = 0, reserved[14] = {};
+    std::uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+/// g++ 12's intrinsic says that it reads 8 of the 64 bytes, so that the others are never written.
+inline unsigned enter_tiles() {
+    const tile_shape shape;
+    __asm__ volatile("ldtilecfg %0" ::"m"(shape));
+    return flush();
+}
+inline void leave_tiles(unsigned before) {
+    _tile_release();
+    unflush(before);
+}
+
+inline void signed_row(const float* from, long k, float by, void* to) {
+    auto* const out = static_cast<std::int8_t*>(to);
+    for (long i = 0; i < k; ++i) out[i] = static_cast<std::int8_t>(avx512_vnni::quantised(from[i], by));
+    for (long i = k; i < (k + 63) / 64 * 64; ++i) out[i] = 0;
+}
+
+/// `High` x 16 rows x 32 outputs, `Depth` numbers of it at a time.
+template <bool Int8, int High> void tile_amx(const void* rows, const void* weights, long k, void* sums_of, long c_stride, bool add, prefetch ahead) {
+    constexpr long depth = Int8 ? 64 : 32, a_line = 4 * row_stride, b_line = 4 * columns;
+    const auto *a = static_cast<const char*>(rows), *b = static_cast<const char*>(weights);
+    auto* const c = static_cast<float*>(sums_of);
+    const long c_line = 4 * c_stride;
+    __asm__ volatile("" ::: "memory");  // g++ 12's tile loads do not say that they read memory
+    if (add) {
+        _tile_loadd(0, c, c_line);
+        _tile_loadd(1, c + 16, c_line);
+        if constexpr (High == 2) {
+            _tile_loadd(2, c + 16 * c_stride, c_line);
+            _tile_loadd(3, c + 16 * c_stride + 16, c_line);
+        }
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        if constexpr (High == 2) {
+            _tile_zero(2);
+            _tile_zero(3);
+        }
+    }
+    for (long i = 0; i < k; i += depth, a += 64, b += 16 * b_line) {
+        fetch(ahead), fetch(ahead);  // 16 rows of weights
+        _tile_loadd(6, b, b_line);
+        _tile_loadd(7, b + 64, b_line);
+        _tile_loadd(4, a, a_line);
+        if constexpr (High == 2) _tile_loadd(5, a + 16 * a_line, a_line);
+        if constexpr (Int8) {
+            _tile_dpbssd(0, 4, 6);
+            _tile_dpbssd(1, 4, 7);
+            if constexpr (High == 2) {
+                _tile_dpbssd(2, 5, 6);
+                _tile_dpbssd(3, 5, 7);
+            }
+        } else {
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+            if constexpr (High == 2) {
+                _tile_dpbf16ps(2, 5, 6);
+                _tile_dpbf16ps(3, 5, 7);
+            }
+        }
+    }
+    _tile_stored(0, c, c_line);
+    _tile_stored(1, c + 16, c_line);
+    if constexpr (High == 2) {
+        _tile_stored(2, c + 16 * c_stride, c_line);
+        _tile_stored(3, c + 16 * c_stride + 16, c_line);
+    }
+    __asm__ volatile("" ::: "memory");
+}
+
+template <bool Int8> constexpr tile_kernels tiles(row_kernel row) {
+    return {.block = Int8 ? 1024 : 512,
+            .unit = Int8 ? 64 : 32,
+            .fetch_depth = Int8 ? 32 : 16,
+            .rows = 32,
+            .granule = 16,
+            .tile = {tile_amx<Int8, 1>, tile_amx<Int8, 2>},
+            .row = row,
+            .enter = enter_tiles,
+            .leave = leave_tiles};
+}
+template <class = void> const bf16_kernels& bf16_table() {
+    static constexpr bf16_kernels k = [] {
+        bf16_kernels t = avx512_bf16::bf16_values();
+        t.pairs = tiles<false>(avx512_bf16::pair_row);
+        return t;
+    }();
+    return k;
+}
+template <class = void> const tile_kernels& int8_table() {
+    static constexpr tile_kernels k = tiles<true>(signed_row);
+    return k;
+}

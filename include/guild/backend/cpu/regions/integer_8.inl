@@ -1,0 +1,27 @@
+// Eight sums of four products by pmaddwd: numbers 0, 2 and 1, 3 of a word as pairs of 16 bits, which cannot overflow.
+
+struct integer {
+    using reg = __m256i;
+    static constexpr int words = 2;  ///< a word of activations takes two of its own, (0, 2) and (1, 3)
+    static constexpr bool offset = false;
+
+    static void left(const int* q, std::uint32_t* to) {
+        for (int j = 0; j < 2; ++j) to[j] = (static_cast<std::uint32_t>(q[j]) & 0xffffu) | static_cast<std::uint32_t>(q[j + 2]) << 16;
+    }
+    struct right {
+        reg even, odd;
+        explicit right(const std::uint32_t* p) {
+            const reg w = load(p);
+            even = _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8);
+            odd = _mm256_srai_epi16(w, 8);
+        }
+    };
+    static reg zero() { return _mm256_setzero_si256(); }
+    static reg load(const std::uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    static void store(std::uint32_t* p, reg r) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), r); }
+    static reg sum(reg a, reg b) { return _mm256_add_epi32(a, b); }
+    static reg dot(reg s, const std::uint32_t* a, const right& b) {
+        const reg a0 = _mm256_set1_epi32(static_cast<int>(a[0])), a1 = _mm256_set1_epi32(static_cast<int>(a[1]));
+        return sum(s, sum(_mm256_madd_epi16(a0, b.even), _mm256_madd_epi16(a1, b.odd)));
+    }
+};

@@ -1,0 +1,22 @@
+// Sixteen sums of four products by vpdpbusd, whose left numbers are unsigned: activations + 128, so sums hold 128 times the weights' sum too many.
+
+struct integer {
+    using reg = __m512i;
+    static constexpr int words = 1;
+    static constexpr bool offset = true;
+
+    static void left(const int* q, std::uint32_t* to) {
+        std::uint32_t w = 0;
+        for (int j = 0; j < 4; ++j) w |= static_cast<std::uint32_t>(q[j] + 128) << (8 * j);
+        *to = w;
+    }
+    struct right {
+        reg w;
+        explicit right(const std::uint32_t* p) : w(load(p)) {}
+    };
+    static reg zero() { return _mm512_setzero_si512(); }
+    static reg load(const std::uint32_t* p) { return _mm512_loadu_si512(p); }
+    static void store(std::uint32_t* p, reg r) { _mm512_storeu_si512(p, r); }
+    static reg sum(reg a, reg b) { return _mm512_add_epi32(a, b); }
+    static reg dot(reg s, const std::uint32_t* a, const right& b) { return _mm512_dpbusd_epi32(s, _mm512_set1_epi32(static_cast<int>(*a)), b.w); }
+};

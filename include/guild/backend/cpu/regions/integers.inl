@@ -1,0 +1,55 @@
+// arithmetic::int8: weights in words of 4 numbers of the depth, sums exact in 32 bits.
+
+/// To nearest, ties to even, within [-127, 127]; not a number: -127.
+inline int quantised(float x, float by) {
+    constexpr float to_integer = 12582912.f;  // 1.5 2^23: adding it leaves the rounded integer in the low bits
+    float q = x * by;
+    q = q > -127.f ? q : -127.f;
+    q = q < 127.f ? q : 127.f;
+    return static_cast<int>(q + to_integer - to_integer);
+}
+
+/// Every word of 4 numbers as `integer::left` wants it.
+inline void quantise_row(const float* from, long k, float by, void* to) {
+    auto* const out = static_cast<std::uint32_t*>(to);
+    for (long i = 0; i < (k + 63) / 64 * 16; ++i) {
+        int q[4];
+        for (int j = 0; j < 4; ++j) q[j] = 4 * i + j < k ? quantised(from[4 * i + j], by) : 0;
+        integer::left(q, out + i * integer::words);
+    }
+}
+
+template <int Rows> void tile_int8(const void* rows, const void* weights, long k, void* sums_of, long c_stride, bool add, prefetch ahead) {
+    const auto* a = static_cast<const std::uint32_t*>(rows);
+    const auto* b = static_cast<const std::uint32_t*>(weights);
+    auto* const c = static_cast<std::uint32_t*>(sums_of);
+    integer::reg s[Rows][2];
+    GUILD_CPU_UNROLL
+    for (int r = 0; r < Rows; ++r) s[r][0] = s[r][1] = integer::zero();
+    long i = 0;
+    for (long words = (k + 3) / 4; words > 0; --words, a += integer::words, b += columns) {
+        if (i++ % 8 == 0) fetch(ahead);
+        const integer::right b0(b), b1(b + lanes);
+        GUILD_CPU_UNROLL
+        for (int r = 0; r < Rows; ++r) {
+            s[r][0] = integer::dot(s[r][0], a + r * row_stride, b0);
+            s[r][1] = integer::dot(s[r][1], a + r * row_stride, b1);
+        }
+    }
+    GUILD_CPU_UNROLL
+    for (int r = 0; r < Rows; ++r)
+        for (int v = 0; v < 2; ++v) {
+            std::uint32_t* const to = c + r * c_stride + v * lanes;
+            integer::store(to, add ? integer::sum(s[r][v], integer::load(to)) : s[r][v]);
+        }
+}
+
+template <int... R> constexpr tile_kernels int8_tiles(counted<R...>) {
+    return {.block = 1024 / integer::words,
+            .unit = 64,
+            .fetch_depth = 32,
+            .rows = sizeof...(R),
+            .tile = {tile_int8<R>...},
+            .row = quantise_row,
+            .offset = integer::offset};
+}

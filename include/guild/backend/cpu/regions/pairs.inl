@@ -1,0 +1,51 @@
+// arithmetic::bf16 by fused multiply-adds in the order of tdpbf16ps. Activations are kept as floats that bf16 can hold, so that a step of the depth
+// broadcasts them from memory.
+
+/// Rounds to nearest, ties to even, as bf16 does; NaN stays NaN.
+inline void round_row(const float* from, long k, float, void* to) {
+    auto* const out = static_cast<float*>(to);
+    const long padded = (k + 31) / 32 * 32;
+    for (long i = 0; i < k; ++i) {
+        std::uint32_t u;
+        __builtin_memcpy(&u, from + i, 4);
+        const bool nan = (u & 0x7fffffffu) > 0x7f800000u;
+        u = nan ? (u | 0x400000u) & 0xffff0000u : (u + 0x7fffu + (u >> 16 & 1u)) & 0xffff0000u;
+        __builtin_memcpy(out + i, &u, 4);
+    }
+    for (long i = k; i < padded; ++i) out[i] = 0;
+}
+
+template <int Rows> void tile_pairs(const void* rows, const void* weights, long k, void* sums_of, long c_stride, bool add, prefetch ahead) {
+    const auto* a = static_cast<const float*>(rows);
+    const auto* b = static_cast<const std::uint16_t*>(weights);
+    auto* const c = static_cast<float*>(sums_of);
+    if (!add) sums<Rows>{}.leave(c, c_stride, false);
+    for (long first = 0; first < k; first += 32) {
+        sums<Rows> even, odd;
+        for (int i = 0; i < 32; i += 2, a += 2, b += 2 * columns) {
+            if (i % 16 == 0) fetch(ahead);
+            vec::reg even0, odd0, even1, odd1;
+            vec::widen(b, even0, odd0);
+            vec::widen(b + 2 * lanes, even1, odd1);
+            even.step([&](int r) { return a + r * row_stride; }, even0, even1);
+            odd.step([&](int r) { return a + r * row_stride + 1; }, odd0, odd1);
+        }
+        GUILD_CPU_UNROLL
+        for (int r = 0; r < Rows; ++r) {
+            even.s[r][0] = vec::add(even.s[r][0], odd.s[r][0]);
+            even.s[r][1] = vec::add(even.s[r][1], odd.s[r][1]);
+        }
+        even.leave(c, c_stride, true);
+    }
+}
+
+template <int... R> constexpr tile_kernels pair_tiles(counted<R...>) {
+    return {.block = depth_block,
+            .unit = 32,
+            .fetch_depth = 16,
+            .rows = sizeof...(R),
+            .tile = {tile_pairs<R>...},
+            .row = round_row,
+            .enter = flush,
+            .leave = unflush};
+}

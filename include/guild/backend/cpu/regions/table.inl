@@ -1,0 +1,25 @@
+// What vectors and integers of a region make together.
+
+constexpr kernels values() {
+    kernels k{.level = level, .columns = columns, .tuned = tuned, .fp32 = fp32_tiles(count_to<vec::most_rows>::type{})};
+    fill_outer(k, count_to<vec::most_rows>::type{});
+    k.transpose = transpose;
+    return k;
+}
+constexpr bf16_kernels bf16_values() {
+    return {
+        .widened = widened_tiles(count_to<vec::widened_rows>::type{}), .pairs = pair_tiles(count_to<vec::pair_rows>::type{}), .decode = decode_bf16};
+}
+
+template <class = void> const kernels& table() {
+    static constexpr kernels k = values();
+    return k;
+}
+template <class = void> const bf16_kernels& bf16_table() {
+    static constexpr bf16_kernels k = bf16_values();
+    return k;
+}
+template <class = void> const tile_kernels& int8_table() {
+    static constexpr tile_kernels k = int8_tiles(count_to<vec::int8_rows>::type{});
+    return k;
+}

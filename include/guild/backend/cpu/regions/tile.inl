@@ -1,0 +1,140 @@
+// Tiles of fp32 arithmetic over `vec`. A tile keeps rows x 2 accumulators in registers over one block of the depth, from zero, and adds the
+// block's sum to c. Each step multiplies a broadcast number of a with two registers of b.
+
+inline constexpr int lanes = vec::lanes, columns = 2 * lanes;
+
+inline void fetch(prefetch& ahead) {
+    const char* const at = static_cast<const char*>(ahead.at);
+    for (long i = 0; i < ahead.lines; ++i) __builtin_prefetch(at + 64 * i, 0, 2);
+    ahead.at = at + 64 * ahead.lines;
+}
+
+template <int Rows> struct sums {
+    vec::reg s[Rows][2];
+
+    sums() {
+        GUILD_CPU_UNROLL
+        for (int r = 0; r < Rows; ++r) s[r][0] = s[r][1] = vec::zero();
+    }
+    /// += a(r) b for the rows, a(r) the address of one number.
+    template <class A> void step(const A& a, vec::reg b0, vec::reg b1) {
+        vec::keep(b0), vec::keep(b1);
+        GUILD_CPU_UNROLL
+        for (int r = 0; r < Rows; ++r) {
+            const vec::reg x = vec::all(a(r));
+            s[r][0] = vec::fma(x, b0, s[r][0]);
+            s[r][1] = vec::fma(x, b1, s[r][1]);
+        }
+    }
+    void leave(float* c, long c_stride, bool add) {
+        if (add) {
+            GUILD_CPU_UNROLL
+            for (int r = 0; r < Rows; ++r) {
+                s[r][0] = vec::add(vec::load(c + r * c_stride), s[r][0]);
+                s[r][1] = vec::add(vec::load(c + r * c_stride + lanes), s[r][1]);
+            }
+        }
+        GUILD_CPU_UNROLL
+        for (int r = 0; r < Rows; ++r) {
+            vec::store(c + r * c_stride, s[r][0]);
+            vec::store(c + r * c_stride + lanes, s[r][1]);
+        }
+    }
+};
+
+/// One step of the depth with b in float.
+template <int Rows, class A> inline void step(sums<Rows>& s, const A& a, const float* b) { s.step(a, vec::load(b), vec::load(b + lanes)); }
+
+template <int Rows> void tile(const void* rows, const void* weights, long k, void* c, long c_stride, bool add, prefetch ahead) {
+    const auto *a = static_cast<const float*>(rows), *b = static_cast<const float*>(weights);
+    sums<Rows> s;
+    for (; k >= 8; k -= 8, a += 8, b += 8 * columns) {
+        fetch(ahead);
+        GUILD_CPU_UNROLL
+        for (int i = 0; i < 8; ++i)
+            step(
+                s, [&](int r) { return a + r * row_stride + i; }, b + i * columns);
+    }
+    for (; k > 0; --k, ++a, b += columns)
+        step(
+            s, [&](int r) { return a + r * row_stride; }, b);
+    s.leave(static_cast<float*>(c), c_stride, add);
+}
+
+/// b in pairs of bf16, [k / 2, columns, 2], widened exactly: the bits of `tile` on the same numbers. a is 0 where k is padded.
+template <int Rows> void tile_bf16(const void* rows, const void* weights, long k, void* c, long c_stride, bool add, prefetch ahead) {
+    const auto* a = static_cast<const float*>(rows);
+    const auto* b = static_cast<const std::uint16_t*>(weights);
+    sums<Rows> s;
+    const auto pair = [&](const float* at, const std::uint16_t* both, bool second) {
+        vec::reg even0, odd0, even1, odd1;
+        vec::widen(both, even0, odd0);
+        vec::widen(both + 2 * lanes, even1, odd1);
+        s.step([&](int r) { return at + r * row_stride; }, even0, even1);
+        if (second) s.step([&](int r) { return at + r * row_stride + 1; }, odd0, odd1);
+    };
+    for (; k >= 8; k -= 8, a += 8, b += 8 * columns) {
+        fetch(ahead);
+        GUILD_CPU_UNROLL
+        for (int i = 0; i < 4; ++i) pair(a + 2 * i, b + 2 * i * columns, true);
+    }
+    for (; k > 0; k -= 2, a += 2, b += 2 * columns) pair(a, b, k > 1);
+    s.leave(static_cast<float*>(c), c_stride, add);
+}
+
+template <int Rows> void outer(const float* a, long a_stride, const float* b, long k, float* c, long c_stride, bool add) {
+    sums<Rows> s;
+    for (; k >= 4; k -= 4, a += 4 * a_stride, b += 4 * columns) {
+        GUILD_CPU_UNROLL
+        for (int i = 0; i < 4; ++i)
+            step(
+                s, [&](int r) { return a + i * a_stride + r; }, b + i * columns);
+    }
+    for (; k > 0; --k, a += a_stride, b += columns)
+        step(
+            s, [&](int r) { return a + r; }, b);
+    s.leave(c, c_stride, add);
+}
+
+/// Rows of words, `stride` bytes apart, to a block [k, columns]; zeros beyond n.
+inline void transpose(const void* rows, long stride, long n, long k, void* block) {
+    const char* const from = static_cast<const char*>(rows);
+    char* const to = static_cast<char*>(block);
+    constexpr long line = 4 * columns;
+    for (int c = 0; c < columns; c += 8) {
+        const long whole = n - c >= 8 ? k / 8 * 8 : 0;
+        for (long i = 0; i < whole; i += 8) transpose_8(from + c * stride + 4 * i, stride, to + i * line + 4 * c, line);
+        for (long i = whole; i < k; ++i)
+            for (int j = c; j < c + 8; ++j) {
+                if (j < n) __builtin_memcpy(to + i * line + 4 * j, from + j * stride + 4 * i, 4);
+                else __builtin_memset(to + i * line + 4 * j, 0, 4);
+            }
+    }
+}
+
+inline void decode_bf16(const void* stored, long k, float* b) {
+    const auto* w = static_cast<const std::uint16_t*>(stored);
+    for (; k > 0; k -= 2, w += 2 * columns, b += 2 * columns)
+        for (int j = 0; j < columns; j += lanes) {
+            vec::reg first, second;
+            vec::widen(w + 2 * j, first, second);
+            vec::store(b + j, first);
+            vec::store(b + columns + j, second);
+        }
+}
+
+inline void copy_row(const float* from, long k, float, void* to) {
+    __builtin_memcpy(to, from, static_cast<unsigned long>(k) * 4);
+    if (k % 2) static_cast<float*>(to)[k] = 0;  // read by a tile of pairs
+}
+
+template <int... R> struct counted {};
+template <int N, int... R> struct count_to : count_to<N - 1, N, R...> {};
+template <int... R> struct count_to<0, R...> { using type = counted<R...>; };
+template <int... R> constexpr tile_kernels fp32_tiles(counted<R...>) {
+    return {.block = depth_block, .rows = sizeof...(R), .tile = {tile<R>...}, .row = copy_row};
+}
+template <int... R> constexpr tile_kernels widened_tiles(counted<R...>) {
+    return {.block = depth_block, .rows = sizeof...(R), .tile = {tile_bf16<R>...}, .row = copy_row};
+}
+template <int... R> constexpr void fill_outer(kernels& k, counted<R...>) { ((k.outer[R - 1] = outer<R>), ...); }

@@ -1,0 +1,36 @@
+// Four floats as the compiler itself vectorises them, for any machine: a tile is 6 rows x 8 outputs. Products and sums are fused only where the program
+// is compiled for a machine that fuses them.
+
+inline constexpr isa level = isa::generic;
+inline constexpr tuning tuned{.ahead = 2048, .ridge = 8};
+
+struct vec {
+    typedef float reg __attribute__((vector_size(16)));
+    typedef std::uint32_t bits __attribute__((vector_size(16)));
+    static constexpr int lanes = 4, most_rows = 6, widened_rows = 4, pair_rows = 2, int8_rows = 2;
+
+    static void keep(reg&) {}
+    static reg zero() { return reg{}; }
+    static reg load(const float* p) {
+        reg r;
+        __builtin_memcpy(&r, p, sizeof r);
+        return r;
+    }
+    static void store(float* p, reg r) { __builtin_memcpy(p, &r, sizeof r); }
+    static reg all(const float* p) { return reg{*p, *p, *p, *p}; }
+    static reg add(reg a, reg b) { return a + b; }
+    static reg fma(reg a, reg b, reg c) { return a * b + c; }
+    /// Pairs of bf16: the first of each pair, and the second.
+    static void widen(const std::uint16_t* p, reg& first, reg& second) {
+        bits both;
+        __builtin_memcpy(&both, p, sizeof both);
+        first = reinterpret_cast<reg>(both << 16);
+        second = reinterpret_cast<reg>(both & 0xffff0000u);
+    }
+};
+
+/// Words of 32 bits: 8 rows `from_stride` apart to the rows of a block of 8 columns.
+inline void transpose_8(const char* from, long from_stride, char* to, long to_stride) {
+    for (int i = 0; i < 8; ++i)
+        for (int j = 0; j < 8; ++j) __builtin_memcpy(to + j * to_stride + 4 * i, from + i * from_stride + 4 * j, 4);
+}

@@ -1,0 +1,25 @@
+// Eight floats in a register of AVX2 with FMA: 16 registers, so a tile is 6 rows x 16 outputs.
+
+inline constexpr isa level = isa::avx2;
+/// Zen 3, two cores, cold weights of 2048 x 1408: see docs/performance.md.
+inline constexpr tuning tuned{.ahead = 4096, .ridge = 12};
+
+struct vec {
+    using reg = __m256;
+    static constexpr int lanes = 8, most_rows = 6, widened_rows = 4, pair_rows = 2, int8_rows = 3;
+
+    /// Stays in its register: g++ would read it from memory again for each row.
+    static void keep(reg& r) { GUILD_CPU_KEEP("+x", r); }
+    static reg zero() { return _mm256_setzero_ps(); }
+    static reg load(const float* p) { return _mm256_loadu_ps(p); }
+    static void store(float* p, reg r) { _mm256_storeu_ps(p, r); }
+    static reg all(const float* p) { return _mm256_broadcast_ss(p); }
+    static reg add(reg a, reg b) { return _mm256_add_ps(a, b); }
+    static reg fma(reg a, reg b, reg c) { return _mm256_fmadd_ps(a, b, c); }
+    /// Pairs of bf16: the first of each pair, and the second.
+    static void widen(const std::uint16_t* p, reg& first, reg& second) {
+        const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+        first = _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
+        second = _mm256_castsi256_ps(_mm256_and_si256(both, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
+    }
+};

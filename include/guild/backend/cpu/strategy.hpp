@@ -1,0 +1,38 @@
+#pragma once
+#include <guild/backend/cpu/kernels.hpp>
+#include <guild/core/stack.hpp>
+
+namespace guild::inline v0::cpu {
+
+/// How products over one format's packed weights are computed, chosen when they are packed: the kernels, and how a block is read.
+struct strategy {
+    isa level = isa::generic;
+    arithmetic by = arithmetic::fp32;
+    const tile_kernels* tiles = nullptr;
+    const tile_kernels* few = nullptr;  ///< where there are, used up to their number of rows: the same bits
+    decode_kernel decode = nullptr;     ///< where there is, a block is decoded before `tiles` read it
+};
+
+namespace detail {
+[[noreturn]] inline void refuse(arithmetic by, const char* format, isa level) {
+    guild::detail::raise<argument_error>("guild::cpu: arithmetic ", name(by), " over ", format, " weights, expected one that the format and ",
+                                         name(level), " have");
+}
+}  // namespace detail
+
+/// Throws argument_error if the format has no such arithmetic, or the instruction set has not.
+template <class Format> strategy strategy_of(arithmetic by, isa level);
+
+template <> inline strategy strategy_of<float>(arithmetic by, isa level) {
+    if (by != arithmetic::fp32) detail::refuse(by, "float", level);
+    return {level, by, &kernels_of(level)->fp32};
+}
+template <> inline strategy strategy_of<bf16>(arithmetic by, isa level) {
+    const bf16_kernels& k = bf16_kernels_of(level);
+    if (by == arithmetic::fp32) return {level, by, &kernels_of(level)->fp32, &k.widened, k.decode};
+    const tile_kernels& tiles = by == arithmetic::bf16 ? k.pairs : k.chain;
+    if (by == arithmetic::int8 || !tiles) detail::refuse(by, "bf16", level);
+    return {level, by, &tiles};
+}
+
+}  // namespace guild::inline v0::cpu

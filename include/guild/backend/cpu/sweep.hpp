@@ -1,0 +1,40 @@
+#pragma once
+#include <guild/backend/cpu/kernels.hpp>
+#include <guild/backend/groups.hpp>
+#include <guild/core/view.hpp>
+
+#include <algorithm>
+
+namespace guild::inline v0::cpu {
+
+/// Rows of one expert that are computed together: 102 KiB of them are gathered at a time, which the second-level cache keeps.
+inline constexpr long most_rows = 96;
+/// Most outputs of a panel.
+inline constexpr long most_columns = 32;
+
+/// Columns [k0, k0 + k) of rows [row, row + rows) of a as the groups read them, as the kernels want them. `by`: 1 / scale of each row, if there is one.
+template <class S>
+void gather(const tile_kernels& with, const groups<S>& g, view<const float> a, long row, long rows, long k0, long k, const float* by, float* to) {
+    for (long r = 0; r < rows; ++r) with.row(a.row(g.from(row + r)) + k0, k, by ? by[r] : 1.f, to + r * row_stride);
+}
+
+/// Memory to be fetched while something else is computed.
+struct stretch {
+    const char* at = nullptr;
+    long bytes = 0;
+};
+
+/// c [rows, columns] (+)= gathered rows times one block of a panel, in tiles of equal height, between which `next` is spread evenly.
+inline void sweep(const tile_kernels& with, const float* a, long rows, const void* b, long k, float* c, long c_stride, bool add, stretch next = {}) {
+    const long units = (rows + with.granule - 1) / with.granule, tiles = (units * with.granule + with.rows - 1) / with.rows;
+    const long fetches = std::max(k / with.fetch_depth, 1L), lines = (next.bytes + 64 * fetches - 1) / (64 * fetches),
+               each = (lines + tiles - 1) / tiles;
+    for (long t = 0, top = 0; t < tiles; ++t) {
+        const long height = units / tiles + (t < units % tiles);
+        const prefetch ahead{next.at + t * each * 64 * fetches, t * each < lines ? each : 0};
+        with.tile[height - 1](a + top * row_stride, b, k, c + top * c_stride, c_stride, add, ahead);
+        top += height * with.granule;
+    }
+}
+
+}  // namespace guild::inline v0::cpu

@@ -1,0 +1,87 @@
+#pragma once
+#include <guild/backend/cpu/isa.hpp>
+
+#include <cstdint>
+
+/// The kernels of the CPU, one text compiled once for each instruction set in a program compiled for any x86-64, and chosen at run time
+/// through a table of function pointers. A call computes a tile, thousands of operations, so the pointer costs nothing.
+namespace guild::inline v0::cpu {
+
+/// How products over packed weights are computed, chosen when weights are packed and never by the number of rows. Each has one order of
+/// summation, the same for every row, whatever stands beside it; order.hpp has them as plain loops. Reading the weights is exact.
+///
+///     fp32        activations as they are. Blocks of 256 of the depth: in each a chain of fused multiply-adds from zero, ascending; the blocks are added
+///                 in order. AVX2 and AVX-512 give the same bits
+///     bf16        weights bf16, activations rounded to bf16, sums in fp32 in the order of the tile unit of AMX: of 32 of the depth the even and the odd
+///                 products are summed apart, each a chain of fused multiply-adds from zero, then c += even + odd; denormals are flushed.
+///                 The same bits on every machine with FMA
+///     bf16_chain  the same rounding, by vdpbf16ps: c = fma(even, fma(odd, c)) for each pair from zero, in blocks of 512 that are added in order.
+///                 About twice as fast as `bf16` where there is avx512_bf16 and no AMX; machines without it cannot do it
+///     int8        weights int8 with a scale for each row, activations quantised to int8 with a scale for each token, sums exact in 32 bits. The same
+///                 bits everywhere
+enum class arithmetic { fp32, bf16, bf16_chain, int8 };
+
+inline constexpr std::string_view arithmetic_names[] = {"fp32", "bf16", "bf16_chain", "int8"};
+constexpr std::string_view name(arithmetic a) { return arithmetic_names[static_cast<int>(a)]; }
+
+/// Depth that fp32 sums in one chain.
+inline constexpr long depth_block = 256;
+/// Gathered rows lie this many words of 32 bits apart, which spreads them over the sets of a cache.
+inline constexpr long row_stride = 256 + 16;
+
+/// What a tile fetches into the cache while it computes: `lines` cache lines from `at` on, again for every `fetch_depth` of the depth.
+struct prefetch {
+    const void* at = nullptr;
+    long lines = 0;
+};
+
+/// c [rows, columns] (+)= a [rows, k] b [k, columns], a as `row_kernel` left it, b as it is packed. `add`: to what c holds.
+using tile_kernel = void (*)(const void* a, const void* b, long k, void* c, long c_stride, bool add, prefetch ahead);
+/// k numbers of a row to what the tiles read, padded by zeros. `by` is the row's 1 / scale where there is one.
+using row_kernel = void (*)(const float* from, long k, float by, void* to);
+/// The same as a tile in fp32 with a [k, rows], its rows `a_stride` apart: what a sum over tokens reads.
+using outer_kernel = void (*)(const float* a, long a_stride, const float* b, long k, float* c, long c_stride, bool add);
+/// Rows of k words of 32 bits, `stride` bytes apart, to a block [k, columns], zeros beyond n.
+using transpose_kernel = void (*)(const void* rows, long stride, long n, long k, void* block);
+/// Stored numbers of a block [k, columns] to float.
+using decode_kernel = void (*)(const void* stored, long k, float* b);
+
+/// The kernels of one arithmetic. tile[(r - 1) / granule] serves r rows.
+struct tile_kernels {
+    long block = 0;  ///< depth of a block
+    long unit = 1;   ///< the depth is padded to a multiple of it
+    long fetch_depth = 8;
+    int rows = 0;     ///< most rows of a tile
+    int granule = 1;  ///< rows are computed in multiples of it
+    tile_kernel tile[14]{};
+    row_kernel row = nullptr;
+    unsigned (*enter)() = nullptr;      ///< called before tiles, by the thread that computes them; null: nothing to do
+    void (*leave)(unsigned) = nullptr;  ///< with what `enter` gave
+    bool offset = false;                ///< sums hold 128 times the weights' sum too many
+
+    explicit operator bool() const { return rows > 0; }
+};
+
+/// Numbers of an instruction set, measured (regions/*.inl say where).
+struct tuning {
+    long ahead;  ///< bytes that the prefetch of weights runs before their use
+    long ridge;  ///< rows of an expert from which its weights cost less than its products
+};
+
+/// The kernels of one instruction set that every layer uses.
+struct kernels {
+    isa level = isa::generic;
+    int columns = 0;  ///< outputs of a panel
+    tuning tuned{};
+    tile_kernels fp32{};
+    outer_kernel outer[14]{};
+    transpose_kernel transpose = nullptr;
+};
+/// Those over packed bf16.
+struct bf16_kernels {
+    tile_kernels widened{};  ///< the bits of fp32, widened in registers, for few rows
+    tile_kernels pairs{}, chain{};
+    decode_kernel decode = nullptr;
+};
+
+}  // namespace guild::inline v0::cpu
