@@ -124,6 +124,7 @@ set(guild_headers
     include/guild/io/writer.hpp
     include/guild/layer.hpp
     include/guild/model.hpp
+    include/guild/parallel/pinning.hpp
     include/guild/parallel/serial.hpp
     include/guild/parallel/thread_pool.hpp
     include/guild/presets.hpp

@@ -1,5 +1,6 @@
 #pragma once
 #include <guild/core/error.hpp>
+#include <guild/parallel/pinning.hpp>
 #include <guild/parallel/serial.hpp>
 
 #include <atomic>
@@ -19,24 +20,34 @@ namespace guild::inline v0 {
 /// calls all its ranges on its own caller, in ascending order, and so never waits for the first.
 /// When f throws, its thread skips the rest of its ranges, the other threads finish theirs, and the exception of the lowest
 /// range is rethrown on the caller; whatever the timing, it is the same one that `serial` throws.
-/// What f wrote is visible to the caller when run returns. No allocation after construction. Workers that wait spin for a few
-/// microseconds, then sleep.
+/// What f wrote is visible to the caller when run returns. No allocation after construction. Threads that wait spin for
+/// some 10 microseconds, not at all where they outnumber their processors, then sleep.
 class thread_pool {
 public:
-    /// Starts threads - 1 workers. Throws argument_error if threads < 1, error if the system has no more threads to give.
-    explicit thread_pool(int threads)
-        : workers_(threads < 1 ? 0 : static_cast<std::size_t>(threads - 1)),
-          spins_(static_cast<unsigned>(threads) <= std::thread::hardware_concurrency() ? 500 : 0) {
+    /// Starts threads - 1 workers. With pinning::own_processor worker t runs on processor t of those, counted from 0 in ascending
+    /// order, that the constructing thread may use; number 0 is left to the caller of `run`, which is never moved.
+    /// Throws argument_error if threads < 1 or there is no processor for each, error if the system refuses a thread or a processor.
+    explicit thread_pool(int threads, pinning where = pinning::none) {
         if (threads < 1) detail::raise<argument_error>("guild::thread_pool: threads is ", threads, ", expected at least 1");
+        const std::vector<int> own = detail::processors();
+        const bool enough = static_cast<std::size_t>(threads) <= own.size();
+        if (where == pinning::own_processor && !enough)
+            detail::raise<argument_error>("guild::thread_pool: threads is ", threads, ", expected at most ", own.size(), ", a processor for each");
+        spins_ = enough ? 500 : 0;
+        workers_ = std::vector<worker>(static_cast<std::size_t>(threads - 1));
         int started = 1;
         try {
             for (worker& w : workers_) {
                 w.thread = std::thread([this, &w, started] { serve(w, started); });
+                if (where == pinning::own_processor) detail::pin(w.thread, own[static_cast<std::size_t>(started)]);
                 ++started;
             }
         } catch (const std::system_error& e) {
             stop();
             detail::raise<error>("guild::thread_pool: the system gave ", started, " threads, expected ", threads, " (", e.what(), ")");
+        } catch (...) {
+            stop();
+            throw;
         }
     }
     ~thread_pool() { stop(); }
@@ -119,7 +130,7 @@ private:
     }
 
     mutable std::vector<worker> workers_;
-    int spins_;  ///< none where the threads outnumber the processors
+    int spins_ = 0;  ///< none where the threads outnumber the processors that they may use
     mutable std::atomic<bool> busy_{false};
     mutable std::atomic<int> pending_{0};  ///< workers that have not finished the run
     mutable void (*call_)(void*, long) = nullptr;
