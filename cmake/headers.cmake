@@ -33,7 +33,9 @@ set(guild_headers
     include/guild/core/check_weights.hpp
     include/guild/core/error.hpp
     include/guild/core/exp.hpp
+    include/guild/core/half.hpp
     include/guild/core/host_device.hpp
+    include/guild/core/minifloat.hpp
     include/guild/core/packed_weights.hpp
     include/guild/core/parts.hpp
     include/guild/core/random.hpp

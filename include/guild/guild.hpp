@@ -12,6 +12,7 @@
 #include <guild/balance/telemetry.hpp>
 #include <guild/balance/weight_losses.hpp>
 #include <guild/combine/mixture_objectives.hpp>
+#include <guild/core/half.hpp>
 #include <guild/cost/layer.hpp>
 #include <guild/cost/paper.hpp>
 #include <guild/cost/transformer.hpp>
