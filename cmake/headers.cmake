@@ -31,6 +31,7 @@ set(guild_headers
     include/guild/core/buffer.hpp
     include/guild/core/check.hpp
     include/guild/core/check_weights.hpp
+    include/guild/core/convert.hpp
     include/guild/core/error.hpp
     include/guild/core/exp.hpp
     include/guild/core/fp8.hpp
@@ -44,6 +45,7 @@ set(guild_headers
     include/guild/core/parts.hpp
     include/guild/core/quantise.hpp
     include/guild/core/random.hpp
+    include/guild/core/random_weights.hpp
     include/guild/core/reserve.hpp
     include/guild/core/scalar.hpp
     include/guild/core/scaled.hpp

@@ -17,6 +17,7 @@
 #include <guild/core/int4.hpp>
 #include <guild/core/int8.hpp>
 #include <guild/core/mxfp4.hpp>
+#include <guild/core/random_weights.hpp>
 #include <guild/cost/layer.hpp>
 #include <guild/cost/paper.hpp>
 #include <guild/cost/transformer.hpp>
