@@ -60,14 +60,24 @@ set(guild_headers
     include/guild/core/buffer.hpp
     include/guild/core/check.hpp
     include/guild/core/check_weights.hpp
+    include/guild/core/convert.hpp
     include/guild/core/error.hpp
     include/guild/core/exp.hpp
+    include/guild/core/fp8.hpp
+    include/guild/core/half.hpp
     include/guild/core/host_device.hpp
+    include/guild/core/int4.hpp
+    include/guild/core/int8.hpp
+    include/guild/core/minifloat.hpp
+    include/guild/core/mxfp4.hpp
     include/guild/core/packed_weights.hpp
     include/guild/core/parts.hpp
+    include/guild/core/quantise.hpp
     include/guild/core/random.hpp
+    include/guild/core/random_weights.hpp
     include/guild/core/reserve.hpp
     include/guild/core/scalar.hpp
+    include/guild/core/scaled.hpp
     include/guild/core/scratch.hpp
     include/guild/core/stack.hpp
     include/guild/core/steps.hpp

@@ -12,6 +12,12 @@
 #include <guild/balance/telemetry.hpp>
 #include <guild/balance/weight_losses.hpp>
 #include <guild/combine/mixture_objectives.hpp>
+#include <guild/core/fp8.hpp>
+#include <guild/core/half.hpp>
+#include <guild/core/int4.hpp>
+#include <guild/core/int8.hpp>
+#include <guild/core/mxfp4.hpp>
+#include <guild/core/random_weights.hpp>
 #include <guild/cost/layer.hpp>
 #include <guild/cost/paper.hpp>
 #include <guild/cost/transformer.hpp>

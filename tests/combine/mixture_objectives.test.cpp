@@ -1,5 +1,6 @@
 #include <guild/backend/reference.hpp>
 #include <guild/combine/mixture_objectives.hpp>
+#include <guild/core/random_weights.hpp>
 #include <guild/layer.hpp>
 
 #include <doctest/doctest.h>

@@ -79,6 +79,9 @@ std::vector<int> file::integers(const std::string& tensor) const {
 std::vector<std::uint16_t> file::bits16(const std::string& tensor) const {
     return raw<std::uint16_t>(*this, in_->tensors, tensor, in_->tensors.at(tensor).type);
 }
+std::vector<std::uint8_t> file::bytes(const std::string& tensor) const {
+    return raw<std::uint8_t>(*this, in_->tensors, tensor, in_->tensors.at(tensor).type);
+}
 std::vector<bool> file::flags(const std::string& tensor) const {
     const bool truth = in_->tensors.at(tensor).type == io::dtype::boolean;
     const auto bytes = raw<std::uint8_t>(*this, in_->tensors, tensor, truth ? io::dtype::boolean : io::dtype::u8);

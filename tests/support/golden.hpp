@@ -46,6 +46,8 @@ public:
     std::vector<int> integers(const std::string& tensor) const;
     /// BF16 or F16, as they are stored.
     std::vector<std::uint16_t> bits16(const std::string& tensor) const;
+    /// Of any type, as they are stored.
+    std::vector<std::uint8_t> bytes(const std::string& tensor) const;
     /// BOOL, or U8 that is 0 or 1.
     std::vector<bool> flags(const std::string& tensor) const;
 

@@ -89,8 +89,11 @@ template <class S, class W, class F> void each_panel(const W& w, int e, long n0,
         alignas(64) S plain[packed];
         for (long first = 0; first < n; first += height) {
             const long rows = std::min(height, n - first);
-            for (long r = 0; r < rows; ++r)
-                for (long c = 0; c < m; ++c) plain[r * m + c] = w(e, n0 + first + r, m0 + c);
+            for (long r = 0; r < rows; ++r) {
+                if constexpr (requires { w.read(e, n0, m0, m, plain); }) w.read(e, n0 + first + r, m0, m, plain + r * m);
+                else
+                    for (long c = 0; c < m; ++c) plain[r * m + c] = w(e, n0 + first + r, m0 + c);
+            }
             f(first, rows, static_cast<const S*>(plain), m);
         }
     }

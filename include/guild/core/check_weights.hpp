@@ -11,12 +11,16 @@ inline void present(const char* name, const void* data, bool needed) {
 }
 template <class Model, class Format, class S> void weights(const Model& m, const weights_view<Format, S>& w) {
     m.check();
+    const auto matrix = [&](const std::string& name, const auto& held, bool needed) {
+        present(name.c_str(), held.data, needed);
+        if constexpr (requires { held.scale; }) present((name + ".scale").c_str(), held.scale, needed);
+    };
     const auto network = [&](const char* name, const auto& n, bool used, bool bias) {
         const std::string of(name);
         const bool gated = m.activation.inputs == 2;
-        present((of + ".gate").c_str(), n.gate.data, used && gated);
-        present((of + ".up").c_str(), n.up.data, used);
-        present((of + ".down").c_str(), n.down.data, used);
+        matrix(of + ".gate", n.gate, used && gated);
+        matrix(of + ".up", n.up, used);
+        matrix(of + ".down", n.down, used);
         present((of + ".gate_bias").c_str(), n.gate_bias.data, used && gated && bias);
         present((of + ".up_bias").c_str(), n.up_bias.data, used && bias);
         present((of + ".down_bias").c_str(), n.down_bias.data, used && bias);

@@ -5,7 +5,7 @@ namespace guild::inline v0 {
 
 /// In the place of a format: weights in the layout that a backend packed them into. A layer over them serves inference.
 template <class Format> struct packed {};
-template <class Format> struct format<packed<Format>> { using scalar = scalar_of<Format>; };
+template <class Format> struct format<packed<Format>> : format<Format> {};
 
 /// What a layer borrows of packed weights; the members of weights_view, the networks as the backend wants them.
 template <class Network, class S> struct packed_view {
@@ -34,13 +34,7 @@ public:
           experts_(b.pack(w.experts, m.config.routed_experts, m.config.expert_hidden, m.config.hidden)),
           shared_(b.pack(w.shared, m.config.shared_width() > 0, m.config.shared_width(), m.config.hidden)) {
         rest_.resize(m);
-        const long H = m.config.hidden;
-        for (long p = 0; p * H < static_cast<long>(rest_.router.size()); ++p) std::copy_n(w.router.row(0, p), H, rest_.router.data() + p * H);
-        std::copy_n(w.gate.learned, rest_.learned.size(), rest_.learned.data());
-        std::copy_n(w.gate.state, rest_.state.size(), rest_.state.data());
-        std::copy_n(w.shared_gate, rest_.shared_gate.size(), rest_.shared_gate.data());
-        std::copy_n(w.constant, rest_.constant.size(), rest_.constant.data());
-        std::copy_n(w.input, rest_.input.size(), rest_.input.data());
+        rest_.copy(w, m.config.hidden);
     }
     const Model& model() const { return model_; }
     operator packed_view<network, S>() const {

@@ -4,6 +4,7 @@
 
 #include <concepts>
 #include <type_traits>
+#include <vector>
 
 namespace guild::inline v0 {
 
@@ -24,16 +25,21 @@ template <class W> struct stack {
     requires(std::same_as<C, const W> && !std::is_const_v<W>) constexpr operator stack<C>() const { return {data, expert_stride, row_stride}; }
 };
 
-/// What goes with a weight format: the scalar of its activations, and how a matrix of it is stored and read. A format with
-/// scales brings a `stack` of its own, callable as w(e, row, column).
-template <class Format> struct format {
-    using scalar = Format;
-    using stack = guild::stack<const Format>;
+/// A format that stores each number by itself.
+template <class W, class S> struct plain_format {
+    using scalar = S;
+    using stack = guild::stack<const W>;
+    using storage = std::vector<W>;
+
+    /// Zero, [E, out, in].
+    static void resize(storage& w, long E, long out, long in) { w.resize(static_cast<std::size_t>(E * out * in)); }
+    static stack lend(const storage& w, long out, long in) { return {w.data(), out * in, in}; }
 };
-template <> struct format<bf16> {
-    using scalar = float;
-    using stack = guild::stack<const bf16>;
-};
+
+/// What goes with a weight format: the scalar of its activations, how a matrix of it is read (`stack`), and how it is owned
+/// (`storage`). A format with scales brings both of its own: see scaled_format.
+template <class Format> struct format : plain_format<Format, Format> {};
+template <> struct format<bf16> : plain_format<bf16, float> {};
 template <class Format> using scalar_of = typename format<Format>::scalar;
 
 }  // namespace guild::inline v0

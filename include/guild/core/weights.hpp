@@ -1,11 +1,10 @@
 #pragma once
-#include <guild/core/random.hpp>
+#include <guild/core/scaled.hpp>
 #include <guild/expert/feed_forward.hpp>
 #include <guild/gate/run.hpp>
 #include <guild/model.hpp>
 
 #include <algorithm>
-#include <cmath>
 #include <string_view>
 #include <vector>
 
@@ -23,28 +22,30 @@ template <class Format, class S = scalar_of<std::remove_const_t<Format>>> struct
     const S* input = nullptr;        ///< what the gate's input learns
 };
 
-/// Matrices and biases of a feed-forward network that own their memory, [E, F, H] as in feed_forward.
+/// Matrices, stored in W, and biases of a feed-forward network that own their memory, [E, F, H] as in feed_forward.
 template <class W, class S> struct network_weights {
-    std::vector<W> gate, up, down;
+    typename format<W>::storage gate, up, down;
     std::vector<S> gate_bias, up_bias, down_bias;
 
     void resize(long E, long F, long H, int inputs, bool bias) {
         const auto size = [](long n) { return static_cast<std::size_t>(n); };
-        gate.resize(inputs == 2 ? size(E * F * H) : 0);
-        up.resize(size(E * F * H));
-        down.resize(size(E * H * F));
+        format<W>::resize(gate, inputs == 2 ? E : 0, F, H);
+        format<W>::resize(up, E, F, H);
+        format<W>::resize(down, E, H, F);
         gate_bias.resize(inputs == 2 && bias ? size(E * F) : 0);
         up_bias.resize(bias ? size(E * F) : 0);
         down_bias.resize(bias ? size(E * H) : 0);
     }
-    feed_forward<stack<W>, stack<S>> lend(long F, long H) {
+    /// To write, where each number is stored by itself.
+    feed_forward<stack<W>, stack<S>> lend(long F, long H) requires(!has_scales<W>) {
         const auto biases = [](std::vector<S>& b, long n) { return b.empty() ? stack<S>{} : stack<S>{b.data(), n, 1}; };
         return {{gate.data(), F * H, H}, {up.data(), F * H, H}, {down.data(), F * H, F},
                 biases(gate_bias, F),    biases(up_bias, F),    biases(down_bias, H)};
     }
-    feed_forward<stack<const W>, stack<const S>> lend(long F, long H) const {
-        const auto w = const_cast<network_weights*>(this)->lend(F, H);
-        return {w.gate, w.up, w.down, w.gate_bias, w.up_bias, w.down_bias};
+    feed_forward<typename format<W>::stack, stack<const S>> lend(long F, long H) const {
+        const auto biases = [](const std::vector<S>& b, long n) { return b.empty() ? stack<const S>{} : stack<const S>{b.data(), n, 1}; };
+        return {format<W>::lend(gate, F, H), format<W>::lend(up, F, H), format<W>::lend(down, H, F),
+                biases(gate_bias, F),        biases(up_bias, F),        biases(down_bias, H)};
     }
 };
 
@@ -73,6 +74,19 @@ template <class S> struct gate_weights {
         constant.resize(size(long(model.passive.vectors()) * model.config.hidden));
         input.resize(size(input_numbers(model)));
         state.resize(size(model.stages().state(n.experts)));
+    }
+    /// The numbers of a view of weights of the same model, H wide; not the table.
+    void copy(const auto& w, long H) {
+        const auto copy_row = [](const auto* from, auto* to, long n) {
+            std::transform(from, from + n, to, [](auto v) { return static_cast<std::remove_cvref_t<decltype(*to)>>(v); });
+        };
+        const auto copy_all = [&](const auto* from, auto& to) { copy_row(from, to.data(), static_cast<long>(to.size())); };
+        for (long p = 0; p * H < static_cast<long>(router.size()); ++p) copy_row(w.router.row(0, p), router.data() + p * H, H);
+        copy_all(w.gate.learned, learned);
+        copy_all(w.gate.state, state);
+        copy_all(w.shared_gate, shared_gate);
+        copy_all(w.constant, constant);
+        copy_all(w.input, input);
     }
 };
 
@@ -105,7 +119,8 @@ template <class Model, class Format = float> struct weights : gate_weights<scala
 };
 
 /// f(name, tensor of w, ...) for everything that has a gradient, in a fixed order, in step over several sets of the same model:
-/// for optimisers, files and tests. A tensor is a std::vector, empty where the model has none.
+/// for optimisers, files and tests. A tensor is a std::vector, empty where the model has none; a matrix in a format with scales is its
+/// `scaled_matrices`.
 template <class F, class... W> void each_tensor(F f, W&... w) {
     f("router", w.router...);
     f("learned", w.learned...);
@@ -127,28 +142,9 @@ template <class F, class... W> void each_tensor(F f, W&... w) {
 }
 
 /// All tensors = 0: gradients before a step.
-template <class Model, class Format> void zero(weights<Model, Format>& w) {
+template <class Model, class Format>
+requires(!has_scales<Format>) void zero(weights<Model, Format>& w) {
     each_tensor([](const char*, auto& t) { std::fill(t.begin(), t.end(), typename std::remove_cvref_t<decltype(t)>::value_type{}); }, w);
-}
-
-/// Normal numbers of variance 1 / H in every tensor, 1 / F in down, biases and state too, so that nothing is zero by accident.
-/// The same numbers for the same seed, whatever the format, but for its rounding.
-template <class Model, class Format = float> weights<Model, Format> random_weights(unsigned long long seed, const Model& m = {}) {
-    weights<Model, Format> w(m);
-    int stream = 0;
-    const auto fill = [&](auto& t, long fan_in) {
-        using T = typename std::remove_cvref_t<decltype(t)>::value_type;
-        const double scale = 1 / std::sqrt(static_cast<double>(fan_in));
-        for (std::size_t i = 0; i < t.size(); ++i) t[i] = T(static_cast<real_t<scalar_of<T>>>(scale * normal(seed, stream, 0, static_cast<long>(i))));
-        ++stream;
-    };
-    each_tensor(
-        [&](std::string_view name, auto& t) {
-            fill(t, name == "experts.down" ? m.config.expert_hidden : name == "shared.down" ? m.config.shared_width() : m.config.hidden);
-        },
-        w);
-    fill(w.state, m.config.hidden);
-    return w;
 }
 
 }  // namespace guild::inline v0
