@@ -4,6 +4,7 @@ set(guild_headers
     include/guild/backend/cpu/fused.hpp
     include/guild/backend/cpu/isa.hpp
     include/guild/backend/cpu/kernels.hpp
+    include/guild/backend/cpu/layout.hpp
     include/guild/backend/cpu/memory.hpp
     include/guild/backend/cpu/order.hpp
     include/guild/backend/cpu/packed_matrix.hpp
@@ -12,6 +13,7 @@ set(guild_headers
     include/guild/backend/cpu/regions.hpp
     include/guild/backend/cpu/regions/amx.inl
     include/guild/backend/cpu/regions/chain.inl
+    include/guild/backend/cpu/regions/decode.inl
     include/guild/backend/cpu/regions/flush.inl
     include/guild/backend/cpu/regions/integer_16.inl
     include/guild/backend/cpu/regions/integer_4.inl

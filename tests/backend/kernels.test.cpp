@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <bit>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -35,13 +36,15 @@ struct machine {
     const cpu::kernels* kernels;
     const cpu::bf16_kernels* bf16;
     const cpu::tile_kernels* int8;
+    const cpu::decode_kernels* decode;
 };
 std::vector<machine> machines() {
     std::vector<machine> all;
     for (int i = 0; i <= static_cast<int>(isa::amx); ++i) {
         const isa level = static_cast<isa>(i);
         if (level <= cpu::detected())
-            all.push_back({std::string(cpu::name(level)), cpu::kernels_of(level), &cpu::bf16_kernels_of(level), &cpu::int8_kernels_of(level)});
+            all.push_back({std::string(cpu::name(level)), cpu::kernels_of(level), &cpu::bf16_kernels_of(level), &cpu::int8_kernels_of(level),
+                           &cpu::decode_kernels_of(level)});
         else MESSAGE("this machine lacks " << cpu::name(level) << ": its text runs over emulated instructions alone");
     }
 #if defined(__x86_64__)
@@ -58,38 +61,60 @@ std::vector<machine> machines() {
             k.enter = nullptr, k.leave = nullptr;
             return k;
         }();
-        all.push_back({"emulated avx512", &avx512, &f, &int8});
-        all.push_back({"emulated avx512_vnni, avx512_bf16", &avx512, &chain, &vnni});
-        all.push_back({"emulated amx", &avx512, &tiles, &tiles8});
+        const cpu::decode_kernels* const decode = &emulated::avx512::decode_table<>();
+        all.push_back({"emulated avx512", &avx512, &f, &int8, decode});
+        all.push_back({"emulated avx512_vnni, avx512_bf16", &avx512, &chain, &vnni, decode});
+        all.push_back({"emulated amx", &avx512, &tiles, &tiles8, decode});
     }
 #endif
     return all;
 }
 
-/// One group of rows times a packed matrix [N, K]; f(a row, weight(n, k)) is what each output must be.
-template <class Format, class Encode, class Expected>
-void check(const machine& m, const cpu::strategy& how, int kind, long rows, long N, long K, unsigned long long seed, Encode encode,
-           Expected expected) {
+/// A matrix [N, K] of any codes and scales of a format.
+template <class Format> struct matrix {
+    typename guild::format<Format>::storage stored;
+    typename guild::format<Format>::stack view;
+    matrix(int kind, unsigned long long seed, long N, long K) {
+        guild::format<Format>::resize(stored, 1, N, K);
+        const auto any = [&](std::size_t i) { return guild::uniform(seed, 3, 0, static_cast<long>(i)); };
+        if constexpr (guild::has_scales<Format>) {
+            using code = typename Format::code;
+            for (std::size_t i = 0; i < stored.data.size(); ++i) stored.data[i] = std::bit_cast<code>(static_cast<std::uint8_t>(any(i) * 256));
+            for (std::size_t i = 0; i < stored.scale.size(); ++i) {
+                if constexpr (requires { stored.scale[i].bits; }) stored.scale[i] = {static_cast<std::uint8_t>(kind == 3 ? any(i) * 256 : 100 + any(i) * 50)};
+                else stored.scale[i] = hard(kind, seed + 7, static_cast<long>(i));
+            }
+        } else {
+            for (std::size_t i = 0; i < stored.size(); ++i) stored[i] = Format(hard(kind, seed + 1, static_cast<long>(i)));
+        }
+        view = guild::format<Format>::lend(stored, N, K);
+    }
+};
+
+/// One group of rows times a packed matrix [N, K]; expected(a row, weight(k), K) is what an output must be.
+template <class Format, class Expected>
+void check(const machine& m, const cpu::strategy& how, int kind, long rows, long N, long K, unsigned long long seed, Expected expected) {
     CAPTURE(m.name);
     CAPTURE(kind);
     CAPTURE(rows);
     CAPTURE(N);
     CAPTURE(K);
     std::vector<float> a(static_cast<std::size_t>(rows * K)), c(static_cast<std::size_t>(rows * N));
-    std::vector<Format> w(static_cast<std::size_t>(N * K));
     for (std::size_t i = 0; i < a.size(); ++i) a[i] = hard(kind, seed, static_cast<long>(i));
-    for (std::size_t i = 0; i < w.size(); ++i) w[i] = encode(hard(kind, seed + 1, static_cast<long>(i)));
-    cpu::packed_matrix<Format> packed(how, m.kernels->columns, 1, N, K, 1);
+    const matrix<Format> w(kind, seed, N, K);
+    const int columns = m.kernels->columns;
+    cpu::packed_matrix<Format> packed(how, columns, 1, N, K, 1);
     for (long p = 0; p < packed.shape().panels(); ++p)
-        packed.fill(*m.kernels, 0, p, [&](int j) {
-            const long n = p * m.kernels->columns + j;
-            return n < N ? w.data() + n * K : nullptr;
-        });
+        packed.fill(
+            *m.kernels, 0, p, [&](int j) { return p * columns + j < N ? w.view.row(0, p * columns + j) : nullptr; },
+            [&](int j) {
+                if constexpr (guild::has_scales<Format>) return w.view.scales(0, p * columns + j);
+            });
     bool kept = true;
     for (long n = 0; n < N; ++n)
         for (long k = 0; k < K; ++k) {
-            const Format stored = packed(0, n / m.kernels->columns, static_cast<int>(n % m.kernels->columns), k);
-            kept = kept && std::memcmp(&stored, &w[static_cast<std::size_t>(n * K + k)], sizeof stored) == 0;
+            const auto stored = packed(0, n / columns, static_cast<int>(n % columns), k);
+            kept = kept && std::memcmp(&stored, w.view.row(0, n) + k / cpu::parts_of<Format>::per_code, sizeof stored) == 0;
         }
     CHECK(kept);
     const int offset[] = {0, static_cast<int>(rows)};
@@ -97,7 +122,7 @@ void check(const machine& m, const cpu::strategy& how, int kind, long rows, long
     long wrong = 0;
     for (long r = 0; r < rows; ++r)
         for (long n = 0; n < N; ++n) {
-            const float right = expected(a.data() + r * K, w.data() + n * K, K), found = c[static_cast<std::size_t>(r * N + n)];
+            const float right = expected(a.data() + r * K, w.view, n), found = c[static_cast<std::size_t>(r * N + n)];
             if (!same(found, right) && wrong++ == 0) {
                 CAPTURE(r);
                 CAPTURE(n);
@@ -116,20 +141,34 @@ template <class F> void each_shape(F f) {
     for (int i = 0; i < 18; ++i) f(i % 4, 1 + i % 3 * 7, widths[i], depths[(i * 11 + 3) % 18], 100ull + static_cast<unsigned long long>(i));
     f(0, 97, 40, 70, 1000), f(0, 200, 33, 300, 1001), f(3, 0, 5, 5, 1002);
 }
-const auto as_float = [](const float* w) { return [w](long k) { return w[k]; }; };
-const auto as_bf16 = [](const bf16* w) { return [w](long k) { return guild::decode(w[k]); }; };
+
+/// By a plain loop, the numbers of w.
+template <class Order> auto summed(Order order, long K) {
+    return [=](const float* a, const auto& w, long n) { return order(a, [&](long k) { return w(0, n, k); }, K); };
+}
 }  // namespace
+
+#define ORDER(f) [](const float* a, auto w, long depth) { return cpu::order::f(a, w, depth); }
 
 TEST_CASE("fp32: every kernel sums in the stated order") {
     for (const machine& m : machines()) {
         if (m.kernels->level == isa::generic) continue;  // the compiler chooses whether it fuses
         each_shape([&](int kind, long rows, long N, long K, unsigned long long seed) {
-            check<float>(
-                m, {m.kernels->level, arithmetic::fp32, &m.kernels->fp32}, kind, rows, N, K, seed, [](float x) { return x; },
-                [](const float* a, const float* w, long n) { return cpu::order::fp32(a, as_float(w), n); });
-            check<bf16>(
-                m, {m.kernels->level, arithmetic::fp32, &m.kernels->fp32, &m.bf16->widened, m.bf16->decode}, kind, rows, N, K, seed,
-                [](float x) { return bf16(x); }, [](const float* a, const bf16* w, long n) { return cpu::order::fp32(a, as_bf16(w), n); });
+            const isa level = m.kernels->level;
+            const cpu::tile_kernels* const fp32 = &m.kernels->fp32;
+            const auto expected = summed(ORDER(fp32), K);
+            check<float>(m, {level, arithmetic::fp32, fp32}, kind, rows, N, K, seed, expected);
+            check<bf16>(m, {level, arithmetic::fp32, fp32, &m.bf16->widened, m.bf16->decode}, kind, rows, N, K, seed, expected);
+            const auto decoded = [&]<class Format>(Format, cpu::decode_kernel decode) {
+                check<Format>(m, {level, arithmetic::fp32, fp32, nullptr, decode}, kind, rows, N, K, seed, expected);
+            };
+            switch (seed % 5) {
+                case 0: return decoded(guild::half{}, m.decode->half);
+                case 1: return decoded(guild::fp8{}, m.decode->fp8);
+                case 2: return decoded(guild::int8{}, m.decode->int8);
+                case 3: return seed % 2 ? decoded(guild::int4<32>{}, m.decode->int4) : decoded(guild::int4<6>{}, m.decode->int4);
+                default: return decoded(guild::mxfp4{}, m.decode->mxfp4);
+            }
         });
     }
 }
@@ -138,13 +177,21 @@ TEST_CASE("bf16: every kernel sums in the order of the tile unit, and vdpbf16ps 
     for (const machine& m : machines()) {
         if (m.kernels->level == isa::generic) continue;
         each_shape([&](int kind, long rows, long N, long K, unsigned long long seed) {
-            check<bf16>(
-                m, {m.kernels->level, arithmetic::bf16, &m.bf16->pairs}, kind, rows, N, K, seed, [](float x) { return bf16(x); },
-                [](const float* a, const bf16* w, long n) { return cpu::order::bf16(a, as_bf16(w), n); });
+            check<bf16>(m, {m.kernels->level, arithmetic::bf16, &m.bf16->pairs}, kind, rows, N, K, seed, summed(ORDER(bf16), K));
             if (m.bf16->chain)
-                check<bf16>(
-                    m, {m.kernels->level, arithmetic::bf16_chain, &m.bf16->chain}, kind, rows, N, K, seed, [](float x) { return bf16(x); },
-                    [](const float* a, const bf16* w, long n) { return cpu::order::bf16_chain(a, as_bf16(w), n); });
+                check<bf16>(m, {m.kernels->level, arithmetic::bf16_chain, &m.bf16->chain}, kind, rows, N, K, seed, summed(ORDER(bf16_chain), K));
         });
     }
+}
+
+TEST_CASE("int8: sums are exact on every instruction set") {
+    for (const machine& m : machines())
+        each_shape([&](int kind, long rows, long N, long K, unsigned long long seed) {
+            check<guild::int8>(m, {m.kernels->level, arithmetic::int8, m.int8}, kind, rows, N, K, seed, [&](const float* a, const auto& w, long n) {
+                float largest = 0;
+                for (long k = 0; k < K; ++k) largest = std::max(largest, std::fabs(a[k]));
+                const int sum = cpu::order::int8(a, largest > 0 ? 127 / largest : 0, [&](long k) { return w.row(0, n)[k]; }, K);
+                return static_cast<float>(sum) * (largest / 127) * w.scales(0, n)[0];
+            });
+        });
 }

@@ -2,6 +2,9 @@
 #include <guild/backend/cpu/packed_network.hpp>
 #include <guild/dispatch/plan.hpp>
 
+#include <bit>
+#include <cmath>
+
 /// What is computed over packed weights: rows of an expert are gathered a block of the depth at a time and meet each block of weights once, in the
 /// order in which memory holds them; what follows a product (bias, activation, weighted sum) happens on sums that are still in the cache.
 namespace guild::inline v0::cpu {
@@ -28,6 +31,36 @@ private:
     unsigned before_;
 };
 
+/// Scales of rows that are quantised to int8, [most_rows]: the largest magnitude of a row is 127.
+struct row_scales {
+    float scale[most_rows], inverse[most_rows];
+    row_scales(const groups<float>& g, view<const float> a, long row, long rows) {
+        for (long r = 0; r < rows; ++r) {
+            const float* const from = a.row(g.from(row + r));
+            float largest = 0;
+            for (long k = 0; k < a.cols; ++k) largest = std::max(largest, std::fabs(from[k]));
+            scale[r] = largest / 127;
+            inverse[r] = largest > 0 ? 127 / largest : 0;
+        }
+    }
+};
+
+/// Sums of int8 to float, in place: (sum times the row's scale) times the output's.
+template <class Format>
+void scaled(const tile_kernels& tiles, const piece& at, const packed_matrix<Format>& w, const row_scales& scales, sums_of_panels& c, int columns) {
+    for (long p = at.first; p < at.last; ++p) {
+        const float* const by = w.scales(at.expert, p);
+        const std::int32_t* const sums = w.sums(at.expert, p);
+        for (long r = 0; r < at.rows; ++r) {
+            float* const row = c.panel(p - at.first, at.rows, columns) + r * columns;
+            for (int j = 0; j < columns; ++j) {
+                const std::int32_t sum = std::bit_cast<std::int32_t>(row[j]) - (tiles.offset ? 128 * sums[j] : 0);
+                row[j] = static_cast<float>(sum) * scales.scale[r] * by[j];
+            }
+        }
+    }
+}
+
 /// c = a w_e^T for the rows and panels of a piece, all panels within one run of `wide`.
 template <class Format>
 void multiply(const kernels& with, const groups<float>& g, const piece& at, view<const float> a, const packed_matrix<Format>& w, sums_of_panels& c) {
@@ -36,17 +69,27 @@ void multiply(const kernels& with, const groups<float>& g, const piece& at, view
     const strategy& how = w.computed();
     const bool few = how.few && at.rows <= how.few->rows, decode = how.decode && !few;
     const tile_kernels& tiles = few ? *how.few : *how.tiles;
-    const entered inside(tiles);
-    for (long b = 0; b < l.blocks(); ++b) {
+    const auto block = [&](long b, const float* by) {
         const long k = l.k(b);
-        gather(tiles, g, a, at.row, at.rows, b * l.block, k, nullptr, rows);
+        gather(tiles, g, a, at.row, at.rows, b * l.block, k, by, rows);
         for (long p = at.first; p < at.last; ++p) {
             const std::byte* const stored = w.block(at.expert, p, b);
-            if (decode) how.decode(stored, k, plain);
-            sweep(tiles, rows, at.rows, decode ? static_cast<const void*>(plain) : stored, k, c.panel(p - at.first, at.rows, with.columns),
-                  with.columns, b > 0, {reinterpret_cast<const char*>(stored) + with.tuned.ahead, l.bytes(k)});
+            if (decode) how.decode(stored, w.scales(at.expert, p), parts_of<Format>::group, b * l.block, k, plain);
+            sweep(tiles, rows, at.rows, decode ? static_cast<const void*>(plain) : stored, k, c.panel(p - at.first, at.rows, with.columns), with.columns,
+                  b > 0, {reinterpret_cast<const char*>(stored) + with.tuned.ahead, l.bytes(k)});
         }
-    }
+    };
+    const auto all = [&](const float* by) {
+        const entered inside(tiles);
+        for (long b = 0; b < l.blocks(); ++b) block(b, by);
+    };
+    if constexpr (std::is_same_v<Format, int8>)
+        if (how.by == arithmetic::int8) {
+            const row_scales scales(g, a, at.row, at.rows);
+            all(scales.inverse);
+            return scaled(tiles, at, w, scales, c, with.columns);
+        }
+    all(nullptr);
 }
 
 /// Row r of panel p of the sums.

@@ -57,6 +57,14 @@ template <class = void> const tile_kernels& int8_kernels_of(isa level) {
 #endif
     return generic::int8_table<>();
 }
+template <class = void> const decode_kernels& decode_kernels_of(isa level) {
+    detail::check_level(level);
+#if defined(__x86_64__)
+    if (level >= isa::avx512) return avx512::decode_table<>();
+    if (level >= isa::avx2) return avx2::decode_table<>();
+#endif
+    return generic::decode_table<>();
+}
 #endif
 
 }  // namespace guild::inline v0::cpu

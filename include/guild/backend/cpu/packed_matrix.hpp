@@ -1,89 +1,108 @@
 #pragma once
+#include <guild/backend/cpu/layout.hpp>
 #include <guild/backend/cpu/memory.hpp>
 #include <guild/backend/cpu/strategy.hpp>
 #include <guild/backend/cpu/sweep.hpp>
-#include <guild/core/stack.hpp>
 
 #include <cstring>
+#include <type_traits>
 
 namespace guild::inline v0::cpu {
 
-/// How a packed matrix [outputs, depth] lies in memory: panels of `columns` outputs, `wide` of which stand together; of these first the block
-/// of the first `block` of the depth of each panel, then the next. So what is read lies in the order in which it is read. Within a block
-/// [depth / numbers, columns, numbers], `numbers` of ascending depth in a word of 32 bits.
-struct layout {
-    long outputs = 0, depth = 0;
-    int columns = 1, parts = 1;            ///< `parts` matrices of outputs / parts rows, side by side in every panel
-    int numbers = 1;                       ///< in a word
-    long block = depth_block, unit = 1;    ///< of the depth; the last block is padded to a multiple of `unit`
-    static constexpr long together = 128;  ///< outputs
-
-    long wide() const { return together / columns; }
-    long panels() const { return (outputs / parts + columns / parts - 1) / (columns / parts); }
-    long blocks() const { return (depth + block - 1) / block; }
-    /// Depth of a block.
-    long k(long b) const { return std::min(block, depth - b * block); }
-    long words(long k) const { return ((k + unit - 1) / unit * unit + numbers - 1) / numbers; }
-    /// Bytes of k of a panel.
-    long bytes(long k) const { return words(k) * columns * 4; }
-    long panel_bytes() const { return (blocks() - 1) * bytes(block) + bytes(k(blocks() - 1)); }
-    long size() const { return panels() * panel_bytes(); }
-    long at(long panel, long b) const {
-        const long first = panel / wide() * wide(), beside = std::min(wide(), panels() - first);
-        return first * panel_bytes() + b * beside * bytes(block) + (panel - first) * bytes(k(b));
-    }
+/// What a format's matrix is made of: codes, each of `per_code` numbers of ascending depth, and scales for every `group` of the depth, if any.
+template <class Format> struct parts_of {
+    using code = Format;
+    struct scale {};
+    static constexpr long per_code = 1, group = 1L << 62;
+    static constexpr bool scaled = false;
+};
+template <has_scales Format> struct parts_of<Format> {
+    using code = typename Format::code;
+    using scale = typename Format::scale;
+    static constexpr long per_code = Format::per_code, group = Format::columns;
+    static constexpr bool scaled = true;
 };
 
-/// Matrices [E, outputs, depth] in a layout for the kernels of one instruction set and one arithmetic. Numbers are kept exactly.
+/// Matrices [E, outputs, depth] in a layout for the kernels of one instruction set and one arithmetic. Codes and scales are kept exactly.
 template <class Format> class packed_matrix {
-    static constexpr int numbers = 4 / sizeof(Format);
+    using parts = parts_of<Format>;
 
 public:
+    using code = typename parts::code;
+    using scale = typename parts::scale;
+    static constexpr long codes = 4 / sizeof(code), numbers = codes * parts::per_code;  ///< in a word
+
     packed_matrix() = default;
-    packed_matrix(const strategy& s, int columns, long experts, long outputs, long depth, int parts)
-        : layout_{outputs, depth, columns, parts, numbers, s.tiles->block, std::max<long>(numbers, s.tiles->unit)},
+    packed_matrix(const strategy& s, int columns, long experts, long outputs, long depth, int side_by_side)
+        : layout_{outputs, depth, columns, side_by_side, numbers, s.tiles->block, std::max(numbers, s.tiles->unit)},
           experts_(experts),
           strategy_(s),
-          memory_(total()) {}
+          memory_(bytes(layout_.depth > 0 ? layout_.size() : 0)),
+          scales_(bytes(parts::scaled ? layout_.panels() * groups() * columns * static_cast<long>(sizeof(scale)) : 0)),
+          sums_(bytes(s.by == arithmetic::int8 ? layout_.panels() * columns * 4 : 0)) {}
 
     const cpu::layout& shape() const { return layout_; }
-    long experts() const { return experts_; }
     const cpu::strategy& computed() const { return strategy_; }
-    const std::byte* block(long e, long panel, long b) const { return memory_.data() + e * layout_.size() + layout_.at(panel, b); }
+    /// Bytes that it takes.
+    std::size_t size() const { return memory_.size() + scales_.size() + sums_.size(); }
 
-    /// Packs a panel: row(j) is the stored row of its column j, null for zeros.
-    template <class Row> void fill(const kernels& with, long e, long panel, Row row) {
-        constexpr long most = 256 * numbers;
-        alignas(64) Format rows[most_columns * most];
-        for (long b = 0; b < layout_.blocks(); ++b) {
-            const long k = layout_.k(b), words = layout_.words(k);
-            for (int j = 0; j < layout_.columns; ++j) {
-                const Format* const from = row(j);
-                Format* const to = rows + j * most;
-                if (from) std::copy_n(from + b * layout_.block, k, to);
-                std::fill(to + (from ? k : 0), to + words * numbers, Format{});
-            }
-            with.transpose(rows, sizeof(Format) * most, layout_.columns, words, memory_.data() + e * layout_.size() + layout_.at(panel, b));
-        }
+    const std::byte* block(long e, long panel, long b) const { return memory_.data() + e * layout_.size() + layout_.at(panel, b); }
+    /// Scales of a panel, [groups, columns].
+    const scale* scales(long e, long panel) const {
+        return reinterpret_cast<const scale*>(scales_.data()) + (e * layout_.panels() + panel) * groups() * layout_.columns;
     }
-    /// Number k of column j of a panel, as stored.
-    Format operator()(long e, long panel, int j, long k) const {
-        const long b = k / layout_.block, within = k % layout_.block, word = within / numbers * layout_.columns + j;
-        Format number;
-        std::memcpy(&number, block(e, panel, b) + 4 * word + within % numbers * static_cast<long>(sizeof(Format)), sizeof number);
-        return number;
+    /// Sums of the int8 of each column of a panel, for arithmetic::int8.
+    const std::int32_t* sums(long e, long panel) const {
+        return reinterpret_cast<const std::int32_t*>(sums_.data()) + (e * layout_.panels() + panel) * layout_.columns;
+    }
+
+    /// Packs a panel: row(j) is the stored row of its column j, null for zeros; scales(j) the row's scales.
+    template <class Row, class Scales> void fill(const kernels& with, long e, long panel, Row row, Scales scales_of) {
+        constexpr long most = 256 * codes;
+        alignas(64) code rows[most_columns * most];
+        for (long b = 0; b < layout_.blocks(); ++b) {
+            const long n = (layout_.k(b) + parts::per_code - 1) / parts::per_code, words = layout_.words(layout_.k(b));
+            for (int j = 0; j < layout_.columns; ++j) {
+                const code* const from = row(j);
+                code* const to = rows + j * most;
+                if (from) std::copy_n(from + b * layout_.block / parts::per_code, n, to);
+                std::fill(to + (from ? n : 0), to + words * codes, code{});
+            }
+            with.transpose(rows, sizeof(code) * most, layout_.columns, words, const_cast<std::byte*>(block(e, panel, b)));
+        }
+        if constexpr (parts::scaled)
+            for (int j = 0; j < layout_.columns; ++j) {
+                const scale* const from = row(j) ? scales_of(j) : nullptr;
+                for (long g = 0; g < groups(); ++g) const_cast<scale*>(scales(e, panel))[g * layout_.columns + j] = from ? from[g] : scale{};
+            }
+        if constexpr (std::is_same_v<Format, int8>)
+            if (strategy_.by == arithmetic::int8)
+                for (int j = 0; j < layout_.columns; ++j) {
+                    std::int32_t sum = 0;
+                    if (const code* const from = row(j))
+                        for (long k = 0; k < layout_.depth; ++k) sum += from[k];
+                    const_cast<std::int32_t*>(sums(e, panel))[j] = sum;
+                }
+    }
+    /// Code k / per_code of column j of a panel, as stored.
+    code operator()(long e, long panel, int j, long k) const {
+        const long b = k / layout_.block, at = k % layout_.block / parts::per_code;
+        code stored;
+        std::memcpy(&stored, block(e, panel, b) + 4 * (at / codes * layout_.columns + j) + at % codes * static_cast<long>(sizeof(code)), sizeof stored);
+        return stored;
     }
 
 private:
-    std::size_t total() const {
-        const auto size = static_cast<std::size_t>(layout_.depth > 0 ? layout_.size() : 0), n = static_cast<std::size_t>(experts_);
+    long groups() const { return parts::group >= layout_.depth ? 1 : (layout_.depth + parts::group - 1) / parts::group; }
+    std::size_t bytes(long each) const {
+        const auto size = static_cast<std::size_t>(each), n = static_cast<std::size_t>(experts_);
         if (size != 0 && n > (std::size_t(1) << 62) / size) throw std::bad_alloc{};
         return size * n;
     }
     cpu::layout layout_;
     long experts_ = 0;
     cpu::strategy strategy_;
-    memory memory_;
+    memory memory_, scales_, sums_;
 };
 
 }  // namespace guild::inline v0::cpu

@@ -10,6 +10,7 @@ namespace guild::inline v0::cpu {
 /// The format of a network's matrices.
 template <class Matrix> struct format_in;
 template <class Format> struct format_in<stack<const Format>> { using type = Format; };
+template <class Format> struct format_in<scaled_stack<Format>> { using type = Format; };
 
 /// A feed-forward network packed for the kernels of one instruction set: gate and up side by side in every panel, half its columns each, so that the
 /// activation finds both in one tile. Owns everything.
@@ -30,22 +31,35 @@ public:
           gate_bias(lend(gate_bias_, F)),
           up_bias(lend(up_bias_, F)),
           down_bias(lend(down_bias_, H)) {
-        const auto each = [&](packed_matrix<Format>& m, auto row) {
+        // of(e, panel, column): the matrix and its row there; no matrix: zeros.
+        const auto each = [&](packed_matrix<Format>& m, auto of) {
             executor.run(E * m.shape().panels(), [&](long begin, long end) {
                 for (long i = begin; i < end; ++i) {
                     const long e = i / m.shape().panels(), p = i % m.shape().panels();
-                    m.fill(with, e, p, [&](int j) { return row(e, p, j); });
+                    const auto row = [&](int j) {
+                        const auto at = of(p, j);
+                        return at.matrix ? at.matrix->row(e, at.row) : nullptr;
+                    };
+                    const auto scales = [&](int j) {
+                        const auto at = of(p, j);
+                        if constexpr (has_scales<Format>) return at.matrix->scales(e, at.row);
+                    };
+                    m.fill(with, e, p, row, scales);
                 }
             });
         };
-        each(up, [&](long e, long p, int j) -> const Format* {
+        struct place {
+            const Matrix* matrix;
+            long row;
+        };
+        each(up, [&](long p, int j) {
             const int half = with.columns / inputs_;
             const long f = p * half + j % half;
-            return f < F ? (inputs_ == 2 && j < half ? n.gate : n.up).row(e, f) : nullptr;
+            return f < F ? place{inputs_ == 2 && j < half ? &n.gate : &n.up, f} : place{};
         });
-        each(down, [&](long e, long p, int j) -> const Format* {
+        each(down, [&](long p, int j) {
             const long h = p * with.columns + j;
-            return h < H ? n.down.row(e, h) : nullptr;
+            return h < H ? place{&n.down, h} : place{};
         });
     }
 

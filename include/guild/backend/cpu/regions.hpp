@@ -9,7 +9,7 @@
 /// uses that namespace, intrinsics and builtins alone: an inline function of another library, instantiated there, would be compiled for that
 /// target under the name it has everywhere, and the linker keeps one copy.
 ///
-/// The templates table, bf16_table and int8_table may be declared `extern template` and instantiated in one file of a program, which then compiles
+/// The templates table, bf16_table, int8_table and decode_table may be declared `extern template` and instantiated in one file of a program, which then compiles
 /// the kernels once.
 #if defined(__clang__)
 #define GUILD_CPU_UNROLL _Pragma("unroll")
@@ -23,6 +23,7 @@ namespace guild::inline v0::cpu::generic {
 #include <guild/backend/cpu/regions/vector_4.inl>
 #include <guild/backend/cpu/regions/integer_4.inl>
 #include <guild/backend/cpu/regions/tile.inl>
+#include <guild/backend/cpu/regions/decode.inl>
 inline constexpr auto flush = nullptr, unflush = nullptr;  // without fused multiply-adds the bits are its own anyway
 #include <guild/backend/cpu/regions/pairs.inl>
 #include <guild/backend/cpu/regions/integers.inl>
@@ -43,6 +44,7 @@ namespace guild::inline v0::cpu::avx2 {
 #include <guild/backend/cpu/regions/transpose.inl>
 #include <guild/backend/cpu/regions/flush.inl>
 #include <guild/backend/cpu/regions/tile.inl>
+#include <guild/backend/cpu/regions/decode.inl>
 #include <guild/backend/cpu/regions/pairs.inl>
 #include <guild/backend/cpu/regions/integers.inl>
 #include <guild/backend/cpu/regions/table.inl>
@@ -61,6 +63,7 @@ namespace guild::inline v0::cpu::avx512 {
 #include <guild/backend/cpu/regions/transpose.inl>
 #include <guild/backend/cpu/regions/flush.inl>
 #include <guild/backend/cpu/regions/tile.inl>
+#include <guild/backend/cpu/regions/decode.inl>
 #include <guild/backend/cpu/regions/pairs.inl>
 #include <guild/backend/cpu/regions/integers.inl>
 #include <guild/backend/cpu/regions/table.inl>

@@ -1,6 +1,10 @@
 #pragma once
 #include <guild/backend/cpu/kernels.hpp>
-#include <guild/core/stack.hpp>
+#include <guild/core/fp8.hpp>
+#include <guild/core/half.hpp>
+#include <guild/core/int4.hpp>
+#include <guild/core/int8.hpp>
+#include <guild/core/mxfp4.hpp>
 
 namespace guild::inline v0::cpu {
 
@@ -18,11 +22,26 @@ namespace detail {
     guild::detail::raise<argument_error>("guild::cpu: arithmetic ", name(by), " over ", format, " weights, expected one that the format and ",
                                          name(level), " have");
 }
+template <class Format> struct decoder;
+template <> struct decoder<half> {
+    static decode_kernel of(const decode_kernels& k) { return k.half; }
+};
+template <> struct decoder<fp8> {
+    static decode_kernel of(const decode_kernels& k) { return k.fp8; }
+};
+template <int Group> struct decoder<int4<Group>> {
+    static decode_kernel of(const decode_kernels& k) { return k.int4; }
+};
+template <> struct decoder<mxfp4> {
+    static decode_kernel of(const decode_kernels& k) { return k.mxfp4; }
+};
 }  // namespace detail
 
 /// Throws argument_error if the format has no such arithmetic, or the instruction set has not.
-template <class Format> strategy strategy_of(arithmetic by, isa level);
-
+template <class Format> strategy strategy_of(arithmetic by, isa level) {
+    if (by != arithmetic::fp32) detail::refuse(by, "these", level);
+    return {level, by, &kernels_of(level)->fp32, nullptr, detail::decoder<Format>::of(decode_kernels_of(level))};
+}
 template <> inline strategy strategy_of<float>(arithmetic by, isa level) {
     if (by != arithmetic::fp32) detail::refuse(by, "float", level);
     return {level, by, &kernels_of(level)->fp32};
@@ -33,6 +52,11 @@ template <> inline strategy strategy_of<bf16>(arithmetic by, isa level) {
     const tile_kernels& tiles = by == arithmetic::bf16 ? k.pairs : k.chain;
     if (by == arithmetic::int8 || !tiles) detail::refuse(by, "bf16", level);
     return {level, by, &tiles};
+}
+template <> inline strategy strategy_of<int8>(arithmetic by, isa level) {
+    if (by == arithmetic::int8) return {level, by, &int8_kernels_of(level)};
+    if (by != arithmetic::fp32) detail::refuse(by, "int8", level);
+    return {level, by, &kernels_of(level)->fp32, nullptr, decode_kernels_of(level).int8};
 }
 
 }  // namespace guild::inline v0::cpu

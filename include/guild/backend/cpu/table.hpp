@@ -43,8 +43,9 @@ using row_kernel = void (*)(const float* from, long k, float by, void* to);
 using outer_kernel = void (*)(const float* a, long a_stride, const float* b, long k, float* c, long c_stride, bool add);
 /// Rows of k words of 32 bits, `stride` bytes apart, to a block [k, columns], zeros beyond n.
 using transpose_kernel = void (*)(const void* rows, long stride, long n, long k, void* block);
-/// Stored numbers of a block [k, columns] to float.
-using decode_kernel = void (*)(const void* stored, long k, float* b);
+/// A block of stored numbers [k, columns] to float, scaled: scales [.., columns] for every `group` of the depth, in which the block begins at
+/// `first`.
+using decode_kernel = void (*)(const void* stored, const void* scales, long group, long first, long k, float* b);
 
 /// The kernels of one arithmetic. tile[(r - 1) / granule] serves r rows.
 struct tile_kernels {
@@ -82,6 +83,10 @@ struct bf16_kernels {
     tile_kernels widened{};  ///< the bits of fp32, widened in registers, for few rows
     tile_kernels pairs{}, chain{};
     decode_kernel decode = nullptr;
+};
+/// Those that read other formats, for arithmetic::fp32.
+struct decode_kernels {
+    decode_kernel half, fp8, int8, int4, mxfp4;
 };
 
 }  // namespace guild::inline v0::cpu

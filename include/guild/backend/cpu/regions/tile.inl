@@ -112,7 +112,7 @@ inline void transpose(const void* rows, long stride, long n, long k, void* block
     }
 }
 
-inline void decode_bf16(const void* stored, long k, float* b) {
+inline void decode_bf16(const void* stored, const void*, long, long, long k, float* b) {
     const auto* w = static_cast<const std::uint16_t*>(stored);
     for (; k > 0; k -= 2, w += 2 * columns, b += 2 * columns)
         for (int j = 0; j < columns; j += lanes) {
