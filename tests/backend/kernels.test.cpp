@@ -81,7 +81,8 @@ template <class Format> struct matrix {
             using code = typename Format::code;
             for (std::size_t i = 0; i < stored.data.size(); ++i) stored.data[i] = std::bit_cast<code>(static_cast<std::uint8_t>(any(i) * 256));
             for (std::size_t i = 0; i < stored.scale.size(); ++i) {
-                if constexpr (requires { stored.scale[i].bits; }) stored.scale[i] = {static_cast<std::uint8_t>(kind == 3 ? any(i) * 256 : 100 + any(i) * 50)};
+                if constexpr (requires { stored.scale[i].bits; })
+                    stored.scale[i] = {static_cast<std::uint8_t>(kind == 3 ? any(i) * 256 : 100 + any(i) * 50)};
                 else stored.scale[i] = hard(kind, seed + 7, static_cast<long>(i));
             }
         } else {
@@ -144,7 +145,10 @@ template <class F> void each_shape(F f) {
 
 /// By a plain loop, the numbers of w.
 template <class Order> auto summed(Order order, long K) {
-    return [=](const float* a, const auto& w, long n) { return order(a, [&](long k) { return w(0, n, k); }, K); };
+    return [=](const float* a, const auto& w, long n) {
+        return order(
+            a, [&](long k) { return w(0, n, k); }, K);
+    };
 }
 }  // namespace
 
@@ -190,7 +194,8 @@ TEST_CASE("int8: sums are exact on every instruction set") {
             check<guild::int8>(m, {m.kernels->level, arithmetic::int8, m.int8}, kind, rows, N, K, seed, [&](const float* a, const auto& w, long n) {
                 float largest = 0;
                 for (long k = 0; k < K; ++k) largest = std::max(largest, std::fabs(a[k]));
-                const int sum = cpu::order::int8(a, largest > 0 ? 127 / largest : 0, [&](long k) { return w.row(0, n)[k]; }, K);
+                const int sum = cpu::order::int8(
+                    a, largest > 0 ? 127 / largest : 0, [&](long k) { return w.row(0, n)[k]; }, K);
                 return static_cast<float>(sum) * (largest / 127) * w.scales(0, n)[0];
             });
         });

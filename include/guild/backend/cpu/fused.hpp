@@ -75,8 +75,8 @@ void multiply(const kernels& with, const groups<float>& g, const piece& at, view
         for (long p = at.first; p < at.last; ++p) {
             const std::byte* const stored = w.block(at.expert, p, b);
             if (decode) how.decode(stored, w.scales(at.expert, p), parts_of<Format>::group, b * l.block, k, plain);
-            sweep(tiles, rows, at.rows, decode ? static_cast<const void*>(plain) : stored, k, c.panel(p - at.first, at.rows, with.columns), with.columns,
-                  b > 0, {reinterpret_cast<const char*>(stored) + with.tuned.ahead, l.bytes(k)});
+            sweep(tiles, rows, at.rows, decode ? static_cast<const void*>(plain) : stored, k, c.panel(p - at.first, at.rows, with.columns),
+                  with.columns, b > 0, {reinterpret_cast<const char*>(stored) + with.tuned.ahead, l.bytes(k)});
         }
     };
     const auto all = [&](const float* by) {

@@ -11,7 +11,7 @@ namespace guild::inline v0::cpu {
 struct layout {
     long outputs = 0, depth = 0;
     int columns = 1, parts = 1;            ///< `parts` matrices of outputs / parts rows, side by side in every panel
-    long numbers = 1;                       ///< in a word
+    long numbers = 1;                      ///< in a word
     long block = depth_block, unit = 1;    ///< of the depth; the last block is padded to a multiple of `unit`
     static constexpr long together = 128;  ///< outputs
 

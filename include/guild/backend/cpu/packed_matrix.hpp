@@ -88,7 +88,8 @@ public:
     code operator()(long e, long panel, int j, long k) const {
         const long b = k / layout_.block, at = k % layout_.block / parts::per_code;
         code stored;
-        std::memcpy(&stored, block(e, panel, b) + 4 * (at / codes * layout_.columns + j) + at % codes * static_cast<long>(sizeof(code)), sizeof stored);
+        std::memcpy(&stored, block(e, panel, b) + 4 * (at / codes * layout_.columns + j) + at % codes * static_cast<long>(sizeof(code)),
+                    sizeof stored);
         return stored;
     }
 

@@ -1,0 +1,171 @@
+#include <support/products.hpp>
+#include <support/outcome.hpp>
+#include <support/policies.hpp>
+#include <support/shapes.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+
+// Layers over weights that the CPU backend has packed: in every format and arithmetic they agree with the reference, keep the bits of a token whatever
+// stands beside it, and refuse what they cannot do.
+
+namespace {
+namespace cpu = guild::cpu;
+using cpu::arithmetic, guild::bf16, guild::config, guild::fp8, guild::half, guild::int4, guild::int8, guild::mxfp4;
+using backend = guild::backend::eigen<guild::threads>;
+using model = test::gated_model<>;
+
+const test::shape ragged{
+    .config = {.hidden = 72, .expert_hidden = 40, .routed_experts = 9, .top_k = 3, .shared_experts = 2, .expert_bias = true, .shared_bias = true},
+    .passive = {.zero = 1, .identity = 1, .constant = 1},
+    .residual = guild::residual::complement};
+const test::shape wide{.config = {.hidden = 300, .expert_hidden = 530, .routed_experts = 4, .top_k = 2, .shared_hidden = 140}};
+
+/// f(format, arithmetic, name, bound of the deviation from the reference over the same weights)
+template <class F> void each_kind(F f) {
+    f(float{}, arithmetic::fp32, "float", 2e-6);
+    f(bf16{}, arithmetic::fp32, "bf16", 2e-6);
+    f(half{}, arithmetic::fp32, "half", 2e-6);
+    f(fp8{}, arithmetic::fp32, "fp8", 2e-6);
+    f(int8{}, arithmetic::fp32, "int8", 2e-6);
+    f(int4<32>{}, arithmetic::fp32, "int4", 2e-6);
+    f(mxfp4{}, arithmetic::fp32, "mxfp4", 2e-6);
+    f(bf16{}, arithmetic::bf16, "bf16, activations bf16", 1e-2);
+    f(int8{}, arithmetic::int8, "int8, activations int8", 3e-2);
+    if (cpu::active() == cpu::isa::avx512_bf16 || cpu::active() == cpu::isa::amx) f(bf16{}, arithmetic::bf16_chain, "bf16 by vdpbf16ps", 1e-2);
+}
+/// Inference and training forward over packed weights; row i of x depends on token[i] alone.
+struct forwards {
+    test::matrix<float> x, y, kept;
+    guild::workspace<float> ws{};
+    guild::tape<float> tape{};
+    template <class Layer>
+    forwards(const Layer& layer, const std::vector<long>& token, test::place at = {})
+        : x(static_cast<long>(token.size()), layer.model().config.hidden, at), y(x.rows(), x.cols(), at), kept(x.rows(), x.cols(), at) {
+        for (long r = 0; r < x.rows(); ++r)
+            for (long h = 0; h < x.cols(); ++h)
+                x(r, h) = static_cast<float>(2 * guild::uniform(8, 0, token[static_cast<std::size_t>(r)], h) - (h > 0));
+        layer.forward(x, y, ws);
+        layer.forward(x, kept, tape);
+    }
+};
+guild::view<const float> row(const test::matrix<float>& m, long r) { return {m.all().row(r), 1, m.cols()}; }
+}  // namespace
+
+TEST_CASE("packed weights of every format and arithmetic agree with the reference") {
+    const guild::thread_pool pool(3);
+    each_kind([&]<class Format>(Format, arithmetic by, const std::string& name, double bound) {
+        CAPTURE(name);
+        for (const test::shape& s : {ragged, wide}) {
+            CAPTURE(s);
+            const auto w = guild::convert<Format>(s.weights<float>(s.model<model>()));
+            const backend b(guild::threads{pool}, by);
+            const guild::packed_weights<model, Format, backend> packed(w, w.model, b);
+            const guild::layer layer(packed, b);
+            const guild::layer<model, Format, guild::backend::reference> reference(w);
+            for (const long T : {0L, 1L, 7L, 110L}) {
+                CAPTURE(T);
+                const forwards found(layer, test::first_tokens(T), {.offset = 1, .gap = 3}), expected(reference, test::first_tokens(T));
+                CHECK(test::apart(found.y, expected.y) < bound);
+                CHECK(test::apart(found.kept, expected.y) < bound);
+                CHECK(found.y.intact());
+            }
+        }
+    });
+}
+
+TEST_CASE("packed weights: bits of a token, any companions, threads and alignment") {
+    const guild::thread_pool two(2);
+    each_kind([&]<class Format>(Format, arithmetic by, const std::string& name, double) {
+        CAPTURE(name);
+        for (const test::shape& s : {ragged, wide}) {
+            const auto w = guild::convert<Format>(s.weights<float>(s.model<model>()));
+            const backend b(guild::threads{two}, by);
+            const guild::packed_weights<model, Format, backend> packed(w, w.model, b);
+            const guild::layer layer(packed, b);
+            const forwards whole(layer, test::first_tokens(130));
+            bool same = true;
+            for (const int threads : {1, 2, 3, 4, 7, 8, 16}) {
+                const guild::thread_pool pool(threads);
+                const backend other(guild::threads{pool}, by);
+                const forwards again(guild::layer(packed, other), test::first_tokens(130), {.offset = threads, .gap = threads % 3});
+                same = same && test::same_bits(again.y, whole.y) && test::same_bits(again.kept, whole.kept);
+            }
+            CHECK(same);
+            for (long count = 1; count <= 130; count += count < 20 ? 1 : 11) {
+                auto token = test::first_tokens(130);
+                const auto rank = [&](long t) { return guild::uniform(9, 0, count, t); };
+                std::sort(token.begin(), token.end(), [&](long p, long q) { return rank(p) < rank(q); });
+                token.resize(static_cast<std::size_t>(count));
+                const forwards some(layer, token);
+                for (long r = 0; r < count; ++r)
+                    same = same && test::same_bits(row(some.y, r), row(whole.y, token[static_cast<std::size_t>(r)])) &&
+                           test::same_bits(row(some.kept, r), row(whole.kept, token[static_cast<std::size_t>(r)]));
+            }
+            CHECK(same);
+        }
+    });
+}
+
+TEST_CASE("packed and plain weights give the same products, bit for bit") {
+    const guild::thread_pool pool(2);
+    const backend b(guild::threads{pool});
+    const auto w = wide.weights<float>(wide.model<model>());
+    const guild::packed_weights<model, float, backend> packed(w, w.model, b);
+    const forwards p(guild::layer(packed, b), test::first_tokens(67)), q(guild::layer<model, float, backend>(w, b), test::first_tokens(67));
+    const auto same = [](const guild::buffer<float>& one, const guild::buffer<float>& two, long n) {
+        return std::memcmp(one.data(), two.data(), static_cast<std::size_t>(n) * sizeof(float)) == 0;
+    };
+    CHECK(same(p.tape.h, q.tape.h, 67 * 2 * 2 * 530));
+}
+
+TEST_CASE("what a program has set for denormals and rounding changes nothing, and is set again") {
+#if defined(__x86_64__)
+    const guild::thread_pool pool(2);
+    each_kind([&]<class Format>(Format, arithmetic by, const std::string& name, double) {
+        CAPTURE(name);
+        const auto w = guild::convert<Format>(ragged.weights<float>(ragged.model<model>()));
+        const backend b(guild::threads{pool}, by);
+        const guild::packed_weights<model, Format, backend> packed(w, w.model, b);
+        const guild::layer layer(packed, b);
+        const forwards usual(layer, test::first_tokens(9));
+        const unsigned before = _mm_getcsr();
+        for (const unsigned mode : {0x9fc0u, 0x7f80u, 0x3f80u}) {  // denormals flushed; to zero; down
+            test::matrix<float> y(9, usual.y.cols());
+            guild::workspace<float> ws;
+            _mm_setcsr(mode);
+            layer.forward(usual.x, y, ws);
+            const unsigned after = _mm_getcsr();
+            _mm_setcsr(before);
+            CHECK((after & ~0x3fu) == mode);
+            CHECK(test::same_bits(y, usual.y));
+        }
+    });
+#endif
+}
+
+TEST_CASE("what a format or the machine cannot do is refused by name") {
+    const guild::thread_pool pool(1);
+    const auto w = ragged.weights<float>(ragged.model<model>());
+    using packed = guild::packed_weights<model, float, backend>;
+    const backend eight(guild::threads{pool}, arithmetic::int8);
+    const std::string text =
+        "guild::cpu: arithmetic int8 over float weights, expected one that the format and " + std::string(cpu::name(cpu::active())) + " have";
+    CHECK_THROWS_WITH_AS((packed{w, w.model, eight}), text.c_str(), guild::argument_error);
+    if (cpu::detected() != cpu::isa::amx) CHECK_THROWS_AS((backend{guild::threads{pool}, arithmetic::fp32, cpu::isa::amx}), guild::argument_error);
+    if (cpu::active() != cpu::isa::generic) {
+        const backend here(guild::threads{pool}), below(guild::threads{pool}, arithmetic::fp32, cpu::isa::generic);
+        const packed p(w, w.model, here);
+        const guild::layer layer(p, below);
+        test::matrix<float> x(2, 72), y(2, 72);
+        x.fill(1), y.fill(5);
+        guild::workspace<float> ws;
+        const std::string other =
+            "guild::cpu: weights are packed for " + std::string(cpu::name(cpu::active())) + ", expected generic, which this backend uses";
+        CHECK_THROWS_WITH_AS(layer.forward(x, y, ws), other.c_str(), guild::argument_error);
+        CHECK(y(1, 71) == 5);
+    }
+}
