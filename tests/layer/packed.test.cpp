@@ -122,6 +122,20 @@ TEST_CASE("packed and plain weights give the same products, bit for bit") {
     CHECK(same(p.tape.h, q.tape.h, 67 * 2 * 2 * 530));
 }
 
+TEST_CASE("packing is undone exactly") {
+    const guild::thread_pool pool(2);
+    each_kind([&]<class Format>(Format, arithmetic by, const std::string& name, double) {
+        CAPTURE(name);
+        for (const test::shape& s : {ragged, wide}) {
+            const auto w = guild::convert<Format>(s.weights<float>(s.model<model>()));
+            const guild::packed_weights<model, Format, backend> packed(w, w.model, backend(guild::threads{pool}, by));
+            const auto again = packed.unpack();
+            guild::each_tensor([](const char* tensor, const auto& one, const auto& two) { CHECK_MESSAGE(one == two, tensor); }, again, w);
+            CHECK(again.state == w.state);
+        }
+    });
+}
+
 TEST_CASE("what a program has set for denormals and rounding changes nothing, and is set again") {
 #if defined(__x86_64__)
     const guild::thread_pool pool(2);

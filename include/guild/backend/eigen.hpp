@@ -23,7 +23,7 @@ template <class Executor = serial> struct eigen : reference {
     using reference::input_gradient, reference::product, reference::weight_gradient;
 
     template <tile::native S, class W> void product(const groups<S>& g, view<const S> a, const W& w, view<S> c) const {
-        if constexpr (has_kernels<S>) return spread(g, c.cols, [&](const cpu::piece& at) { cpu::product(*kernels_, g, at, a, w, c); });
+        if constexpr (has_kernels<S>) return spread(g, c.cols, a.cols, [&](const cpu::piece& at) { cpu::product(*kernels_, g, at, a, w, c); });
         else
             each(tile::count(g, c.cols), [&](long first, long last) {
                 tile::each_tile(g, c.cols, first, last, [&](const tile::place& at) { tile::product(g, at, a, w, c); });
@@ -31,7 +31,7 @@ template <class Executor = serial> struct eigen : reference {
     }
     template <tile::native S, class W> void input_gradient(const groups<S>& g, view<const S> dc, const W& w, view<S> da, into mode) const {
         if constexpr (has_kernels<S>)
-            return spread(g, da.cols, [&](const cpu::piece& at) { cpu::input_gradient(*kernels_, g, at, dc, w, da, mode); });
+            return spread(g, da.cols, dc.cols, [&](const cpu::piece& at) { cpu::input_gradient(*kernels_, g, at, dc, w, da, mode); });
         else
             each(tile::count(g, da.cols), [&](long first, long last) {
                 tile::each_tile(g, da.cols, first, last, [&](const tile::place& at) { tile::input_gradient(g, at, dc, w, da, mode); });
@@ -39,7 +39,7 @@ template <class Executor = serial> struct eigen : reference {
     }
     template <tile::native S> void weight_gradient(const groups<S>& g, view<const S> dc, view<const S> a, stack<S> dw) const {
         if constexpr (has_kernels<S>) {
-            const cpu::cut by{(dc.cols + cpu::outer_rows - 1) / cpu::outer_rows, g.offset[g.count] + 1, 1};
+            const cpu::cut by{(dc.cols + cpu::outer_rows - 1) / cpu::outer_rows, 1, cpu::outer_rows * a.cols};
             cpu::share(*this, g, by, [&](const cpu::piece& at) { cpu::weight_gradient(*kernels_, g, at, dc, a, dw); });
         } else {
             const long across = tile::blocks(a.cols), blocks = across * tile::blocks(dc.cols);
@@ -57,6 +57,13 @@ template <class Executor = serial> struct eigen : reference {
     requires cpu::have_kernels auto pack(const feed_forward<Matrix, stack<const float>>& n, long E, long F, long H) const {
         using format = typename cpu::format_in<Matrix>::type;
         return cpu::packed_network<format>(*kernels_, cpu::strategy_of<format>(arithmetic_, level_), *this, n, E, F, H);
+    }
+    /// A router in the same layout, always in fp32.
+    cpu::packed_matrix<float> pack_router(const stack<const float>& router, long P, long H) const requires cpu::have_kernels {
+        cpu::packed_matrix<float> m(cpu::strategy_of<float>(cpu::arithmetic::fp32, level_), kernels_->columns, 1, P, H, 1);
+        for (long p = 0; p < m.shape().panels(); ++p)
+            m.fill(*kernels_, 0, p, [&](int j) { return p * kernels_->columns + j < P ? router.row(0, p * kernels_->columns + j) : nullptr; });
+        return m;
     }
     template <class Format> void product(const groups<float>& g, view<const float> a, const cpu::packed_matrix<Format>& w, view<float> c) const {
         cpu::product(fitting(w), *this, g, a, w, c);
@@ -84,10 +91,11 @@ template <class Executor = serial> struct eigen : reference {
 private:
     template <class S> static constexpr bool has_kernels = std::same_as<S, float>&& cpu::have_kernels;
 
-    template <class F> void spread(const groups<float>& g, long outputs, F f) const {
-        cpu::share(*this, g, {cpu::panels_of(*kernels_, outputs), cpu::most_rows, kernels_->tuned.ridge}, f);
+    /// f(piece) for outputs of which each is a sum of `depth` products.
+    template <class F> void spread(const groups<float>& g, long outputs, long depth, F f) const {
+        const cpu::cut by{cpu::panels_of(*kernels_, outputs), kernels_->tuned.ridge, kernels_->columns * depth};
+        cpu::share(*this, g, by, [&](const cpu::piece& whole) { cpu::each_part(whole, cpu::most_rows, by.panels, f); });
     }
-
     /// The kernels, if the weights are packed for them.
     template <class Format> const cpu::kernels& fitting(const cpu::packed_matrix<Format>& w) const {
         if (w.computed().level != level_)

@@ -7,9 +7,18 @@ namespace guild::inline v0 {
 template <class Format> struct packed {};
 template <class Format> struct format<packed<Format>> : format<Format> {};
 
-/// What a layer borrows of packed weights; the members of weights_view, the networks as the backend wants them.
-template <class Network, class S> struct packed_view {
+namespace detail {
+/// A router [P, H] as the backend packs it, or as it is.
+template <class Backend, class S> auto pack_router(const Backend& b, const stack<const S>& router, long P, long H) {
+    if constexpr (requires { b.pack_router(router, P, H); }) return b.pack_router(router, P, H);
+    else return router;
+}
+}  // namespace detail
+
+/// What a layer borrows of packed weights; the members of weights_view, the networks and the router as the backend wants them.
+template <class Network, class Router, class S> struct packed_view {
     stack<const S> router{};
+    const Router& packed_router;
     gate_data<S> gate{};
     const Network& experts;
     const Network& shared;
@@ -24,6 +33,7 @@ template <class Model, class Format, class Backend> class packed_weights {
     using source = weights_view<Format>;
 
 public:
+    using router = decltype(detail::pack_router(std::declval<const Backend&>(), stack<const S>{}, 1L, 1L));
     using network = decltype(std::declval<const Backend&>().pack(std::declval<const typename source::network&>(), 1L, 1L, 1L));
 
     /// Packs; throws argument_error if the model's numbers break a rule. A hash table stays where it is.
@@ -35,10 +45,21 @@ public:
           shared_(b.pack(w.shared, m.config.shared_width() > 0, m.config.shared_width(), m.config.hidden)) {
         rest_.resize(m);
         rest_.copy(w, m.config.hidden);
+        router_ = detail::pack_router(b, plain_router(), m.extent().experts + m.extent().extra, m.config.hidden);
     }
     const Model& model() const { return model_; }
-    operator packed_view<network, S>() const {
-        return {{rest_.router.data(), 0, model_.config.hidden},
+    /// The same numbers in plain weights, exactly: to train on, or to pack in another way.
+    weights<Model, Format> unpack() const requires requires(const network& n, network_weights<Format, S>& to) { n.unpack(to); }
+    {
+        weights<Model, Format> w(model_);
+        static_cast<gate_weights<S>&>(w) = rest_;
+        experts_.unpack(w.experts);
+        shared_.unpack(w.shared);
+        return w;
+    }
+    operator packed_view<network, router, S>() const {
+        return {plain_router(),
+                router_,
                 {rest_.learned.data(), rest_.state.data(), table_, vocabulary_},
                 experts_,
                 shared_,
@@ -48,6 +69,7 @@ public:
     }
 
 private:
+    stack<const S> plain_router() const { return {rest_.router.data(), 0, model_.config.hidden}; }
     static const Model& checked(const Model& m, const source& w) {
         check::weights(m, w);
         return m;
@@ -57,6 +79,7 @@ private:
     const int* table_;
     long vocabulary_;
     network experts_, shared_;
+    router router_;
 };
 
 }  // namespace guild::inline v0

@@ -10,7 +10,8 @@ namespace detail {
 template <class Format, class Backend> struct lent { using type = weights_view<Format>; };
 template <class Format, class Backend> struct lent<packed<Format>, Backend> {
     using network = decltype(std::declval<const Backend&>().pack(std::declval<const typename weights_view<Format>::network&>(), 1L, 1L, 1L));
-    using type = packed_view<network, scalar_of<Format>>;
+    using router = decltype(pack_router(std::declval<const Backend&>(), stack<const scalar_of<Format>>{}, 1L, 1L));
+    using type = packed_view<network, router, scalar_of<Format>>;
 };
 /// The packed weights of a layer whose format is packed<Format>; for another format a type that nothing has, so that clang does not
 /// deduce such a layer from packed weights.
@@ -49,6 +50,11 @@ template <class Model, class Format, class Backend> struct parts {
         b.expert_up(act, g, x, n, h, a);
     };
 
+    /// The router's matrix as the backend's product reads it.
+    const auto& router() const {
+        if constexpr (requires { w.packed_router; }) return w.packed_router;
+        else return w.router;
+    }
     int routed_experts() const { return model.config.routed_experts; }
     long H() const { return model.config.hidden; }
     long F() const { return model.config.expert_hidden; }

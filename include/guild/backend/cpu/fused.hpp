@@ -69,11 +69,18 @@ void multiply(const kernels& with, const groups<float>& g, const piece& at, view
     const strategy& how = w.computed();
     const bool few = how.few && at.rows <= how.few->rows, decode = how.decode && !few;
     const tile_kernels& tiles = few ? *how.few : *how.tiles;
+    const bool near = at.rows == 1 && tiles.four && !decode && l.depth <= 2 * depth_block;
     const auto block = [&](long b, const float* by) {
         const long k = l.k(b);
         gather(tiles, g, a, at.row, at.rows, b * l.block, k, by, rows);
         for (long p = at.first; p < at.last; ++p) {
             const std::byte* const stored = w.block(at.expert, p, b);
+            if (near && p + 4 <= at.last) {
+                float* const to = c.panel(p - at.first, 1, with.columns);
+                tiles.four(rows, stored, k, to, c.panel(1, 1, with.columns) - c.panel(0, 1, with.columns), b > 0, {});
+                p += 3;
+                continue;
+            }
             if (decode) how.decode(stored, w.scales(at.expert, p), parts_of<Format>::group, b * l.block, k, plain);
             sweep(tiles, rows, at.rows, decode ? static_cast<const void*>(plain) : stored, k, c.panel(p - at.first, at.rows, with.columns),
                   with.columns, b > 0, {reinterpret_cast<const char*>(stored) + with.tuned.ahead, l.bytes(k)});
@@ -95,15 +102,6 @@ void multiply(const kernels& with, const groups<float>& g, const piece& at, view
 /// Row r of panel p of the sums.
 inline float* sums_of(sums_of_panels& c, long p, long rows, long r, int columns) { return c.panel(p, rows, columns) + r * columns; }
 
-/// f(piece) for the parts of a piece whose panels stand together.
-template <class F> void each_run(const piece& at, long wide, F f) {
-    for (long first = at.first; first < at.last;) {
-        const long last = std::min(at.last, (first / wide + 1) * wide);
-        f(piece{at.expert, at.row, at.rows, first, last});
-        first = last;
-    }
-}
-
 }  // namespace detail
 
 /// x [.., H] -> a [R, F] =, and h [R, inputs F] = if it is given, what the activation read, [gate | up].
@@ -112,8 +110,8 @@ void expert_up(const kernels& with, const X& executor, const Act& act, const gro
                view<float> h, view<float> a) {
     const layout& l = w.up.shape();
     const int half = with.columns / Act::inputs;
-    share(executor, g, {l.panels(), most_rows, with.tuned.ridge}, [&](const piece& whole) {
-        detail::each_run(whole, l.wide(), [&](const piece& at) {
+    share(executor, g, {l.panels(), with.tuned.ridge, with.columns * l.depth}, [&](const piece& whole) {
+        each_part(whole, most_rows, l.wide(), [&](const piece& at) {
             detail::sums_of_panels sums;
             detail::multiply(with, g, at, x, w.up, sums);
             for (long p = at.first; p < at.last; ++p) {
@@ -148,8 +146,8 @@ void expert_up(const kernels& with, const X& executor, const Act& act, const gro
 template <class X, class Format>
 void product(const kernels& with, const X& executor, const groups<float>& g, view<const float> a, const packed_matrix<Format>& w, view<float> c) {
     const layout& l = w.shape();
-    share(executor, g, {l.panels(), most_rows, with.tuned.ridge}, [&](const piece& whole) {
-        detail::each_run(whole, l.wide(), [&](const piece& at) {
+    share(executor, g, {l.panels(), with.tuned.ridge, with.columns * l.depth}, [&](const piece& whole) {
+        each_part(whole, most_rows, l.wide(), [&](const piece& at) {
             detail::sums_of_panels sums;
             detail::multiply(with, g, at, a, w, sums);
             for (long p = at.first; p < at.last; ++p)
@@ -169,28 +167,28 @@ template <class X, class Format>
 void expert_down(const kernels& with, const X& executor, const groups<float>& g, view<const float> a, const packed_network<Format>& w,
                  const plan& plan, const float* weight, view<float> y) {
     const layout& l = w.down.shape();
-    const long slice = std::clamp(l.panels() / 16, 1L, l.wide()), slices = (l.panels() + slice - 1) / slice;
+    const long fits = detail::shares_of(g.offset[g.count] * l.panels(), with.columns * l.depth, 16);
+    const long slice = std::clamp(l.panels() / fits, 1L, fits > 1 ? l.wide() : l.panels()), slices = (l.panels() + slice - 1) / slice;
     const groups<float> direct = g.direct();
+    const auto add = [&](const piece& at) {
+        detail::sums_of_panels sums;
+        detail::multiply(with, direct, at, a, w.down, sums);
+        for (long r = 0; r < at.rows; ++r) {
+            const float by = weight[plan.slot[at.row + r]];
+            for (long p = at.first; p < at.last; ++p) {
+                const float* const from = detail::sums_of(sums, p - at.first, at.rows, r, with.columns);
+                const long h0 = p * with.columns, n = std::min<long>(with.columns, y.cols - h0);
+                float* const to = y.row(plan.token[at.row + r]) + h0;
+                if (w.down_bias.data)
+                    for (long j = 0; j < n; ++j) to[j] += by * (from[j] + w.down_bias(at.expert, h0 + j, 0));
+                else
+                    for (long j = 0; j < n; ++j) to[j] += by * from[j];
+            }
+        }
+    };
     executor.run(slices, [&](long begin, long end) {
-        const long first = begin * slice, last = std::min(end * slice, l.panels());
-        detail::each_block(g, {l.panels(), most_rows, 1}, [&](int e, long row, long rows, long) {
-            detail::each_run({e, row, rows, first, last}, l.wide(), [&](const piece& at) {
-                detail::sums_of_panels sums;
-                detail::multiply(with, direct, at, a, w.down, sums);
-                for (long r = 0; r < rows; ++r) {
-                    const float by = weight[plan.slot[row + r]];
-                    for (long p = at.first; p < at.last; ++p) {
-                        const float* const from = detail::sums_of(sums, p - at.first, rows, r, with.columns);
-                        const long h0 = p * with.columns, n = std::min<long>(with.columns, y.cols - h0);
-                        float* const to = y.row(plan.token[row + r]) + h0;
-                        if (w.down_bias.data)
-                            for (long j = 0; j < n; ++j) to[j] += by * (from[j] + w.down_bias(e, h0 + j, 0));
-                        else
-                            for (long j = 0; j < n; ++j) to[j] += by * from[j];
-                    }
-                }
-            });
-        });
+        for (int e = 0; e < g.count; ++e)
+            if (g.rows(e) > 0) each_part({e, g.begin(e), g.rows(e), begin * slice, std::min(end * slice, l.panels())}, most_rows, l.wide(), add);
     });
 }
 

@@ -42,6 +42,7 @@ public:
           sums_(bytes(s.by == arithmetic::int8 ? layout_.panels() * columns * 4 : 0)) {}
 
     const cpu::layout& shape() const { return layout_; }
+    long experts() const { return experts_; }
     const cpu::strategy& computed() const { return strategy_; }
     /// Bytes that it takes.
     std::size_t size() const { return memory_.size() + scales_.size() + sums_.size(); }
@@ -57,6 +58,9 @@ public:
     }
 
     /// Packs a panel: row(j) is the stored row of its column j, null for zeros; scales(j) the row's scales.
+    template <class Row> void fill(const kernels& with, long e, long panel, Row row) {
+        fill(with, e, panel, row, [](int) { return nullptr; });
+    }
     template <class Row, class Scales> void fill(const kernels& with, long e, long panel, Row row, Scales scales_of) {
         constexpr long most = 256 * codes;
         alignas(64) code rows[most_columns * most];
@@ -88,9 +92,14 @@ public:
     code operator()(long e, long panel, int j, long k) const {
         const long b = k / layout_.block, at = k % layout_.block / parts::per_code;
         code stored;
-        std::memcpy(&stored, block(e, panel, b) + 4 * (at / codes * layout_.columns + j) + at % codes * static_cast<long>(sizeof(code)),
-                    sizeof stored);
+        std::memcpy(&stored, block(e, panel, b) + 4 * (at / codes * layout_.columns + j) + at % codes * static_cast<long>(sizeof(code)), sizeof stored);
         return stored;
+    }
+    /// Column j of a panel to a stored row and, where there are, its scales.
+    void unpack(long e, long panel, int j, code* row, scale* scales_of) const {
+        for (long k = 0; k < layout_.depth; k += parts::per_code) row[k / parts::per_code] = (*this)(e, panel, j, k);
+        if constexpr (parts::scaled)
+            for (long g = 0; g < groups(); ++g) scales_of[g] = scales(e, panel)[g * layout_.columns + j];
     }
 
 private:

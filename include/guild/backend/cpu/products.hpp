@@ -56,7 +56,7 @@ template <class W> void lay_out(const kernels& with, const W& w, int e, long n0,
 
 }  // namespace detail
 
-/// c [rows, panels] = a w_e^T
+/// c [rows, panels] = a w_e^T, at most 96 rows
 template <class W> void product(const kernels& with, const groups<float>& g, const piece& at, view<const float> a, const W& w, view<float> c) {
     alignas(64) float rows[most_rows * row_stride], panel[depth_block * most_columns];
     for (long k0 = 0; k0 < a.cols; k0 += depth_block) {
@@ -76,7 +76,7 @@ template <class W> void product(const kernels& with, const groups<float>& g, con
         for (long n = first; n < last; ++n) c(r, n) *= g.factor[r];
 }
 
-/// da [rows, panels] (+)= dc w_e, in blocks of depth as `product`
+/// da [rows, panels] (+)= dc w_e, at most 96 rows, in blocks of depth as `product`
 template <class W>
 void input_gradient(const kernels& with, const groups<float>& g, const piece& at, view<const float> dc, const W& w, view<float> da, into mode) {
     alignas(64) float rows[most_rows * row_stride], panels[depth_block * group_columns];

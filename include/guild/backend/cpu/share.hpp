@@ -11,44 +11,59 @@ struct piece {
     long row, rows, first, last;
 };
 
-/// How groups by panels are cut. Rows of an expert beyond `most_rows` go into blocks of about equal size, and a panel costs its rows, or `ridge` rows where
-/// it is the weights that take the time.
+/// How groups by panels are cut: a panel costs the rows of its expert, or `ridge` rows where it is the weights that take the time; `work`
+/// multiplications for a row of a panel.
 struct cut {
-    long panels, most_rows, ridge;
+    long panels, ridge, work;
 };
 
 namespace detail {
-/// f(expert, row, rows, cost of a panel) for every block of rows, in ascending order.
-template <class S, class F> void each_block(const groups<S>& g, cut by, F f) {
-    for (int e = 0; e < g.count; ++e) {
-        const long n = g.rows(e), blocks = (n + by.most_rows - 1) / by.most_rows;
-        for (long i = 0; i < blocks; ++i) {
-            const long top = n * i / blocks, rows = n * (i + 1) / blocks - top;
-            f(e, g.begin(e) + top, rows, std::max(rows, by.ridge));
-        }
-    }
-}
+template <class S> long cost_of(const groups<S>& g, int e, cut by) { return g.rows(e) > 0 ? std::max(g.rows(e), by.ridge) : 0; }
+
+/// Shares for so much work: threads are woken for some 10 microseconds of it each.
+inline long shares_of(long cost, long work, long most) { return std::clamp(cost / ((1L << 18) / work + 1), 1L, most); }
 }  // namespace detail
 
 /// f(piece) for pieces that cover all groups by all panels, spread over threads in equal shares of cost: large experts are split between
 /// threads at a panel, small ones stand together. No output is computed by two pieces, so shares change no bit. O(E) for each range.
 template <class X, class S, class F> void share(const X& executor, const groups<S>& g, cut by, F f) {
-    constexpr long shares = 1024;
     long total = 0;
-    detail::each_block(g, by, [&](int, long, long, long cost) { total += cost * by.panels; });
+    for (int e = 0; e < g.count; ++e) total += detail::cost_of(g, e, by) * by.panels;
     if (total == 0) return;
+    const long shares = detail::shares_of(total, by.work, 1024);
+    if (shares == 1)
+        return executor.run(1, [&](long, long) {
+            for (int e = 0; e < g.count; ++e)
+                if (g.rows(e) > 0) f(piece{e, g.begin(e), g.rows(e), 0, by.panels});
+        });
     executor.run(shares, [&](long begin, long end) {
         // A panel belongs to the range in which its cost begins.
         const auto from = [&](long i) { return total / shares * i + (total % shares * i + shares - 1) / shares; };
         const long low = from(begin), high = from(end);
-        long at = 0;
-        detail::each_block(g, by, [&](int e, long row, long rows, long cost) {
+        for (long e = 0, at = 0; e < g.count && at < high; ++e) {
+            const long cost = detail::cost_of(g, static_cast<int>(e), by);
+            if (cost == 0) continue;
             const auto panel = [&](long edge) { return std::clamp((edge - at + cost - 1) / cost, 0L, by.panels); };
-            const piece p{e, row, rows, at >= low ? 0 : panel(low), at >= high ? 0 : panel(high)};
+            const piece p{static_cast<int>(e), g.begin(static_cast<int>(e)), g.rows(static_cast<int>(e)), panel(low), panel(high)};
             if (p.first < p.last) f(p);
             at += cost * by.panels;
-        });
+        }
     });
+}
+
+/// f(piece) for the parts of a piece that have at most `rows` rows, of about equal size, and lie within one run of `wide` panels. A run stays while
+/// its rows pass, so that its weights are read from memory once.
+template <class F> void each_part(const piece& whole, long rows, long wide, F f) {
+    if (whole.rows <= rows && whole.last <= wide) return f(whole);
+    const long blocks = (whole.rows + rows - 1) / rows;
+    for (long first = whole.first; first < whole.last;) {
+        const long last = std::min(whole.last, (first / wide + 1) * wide);
+        for (long i = 0; i < blocks; ++i) {
+            const long top = whole.rows * i / blocks, bottom = whole.rows * (i + 1) / blocks;
+            f(piece{whole.expert, whole.row + top, bottom - top, first, last});
+        }
+        first = last;
+    }
 }
 
 }  // namespace guild::inline v0::cpu

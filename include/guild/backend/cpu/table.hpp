@@ -55,6 +55,7 @@ struct tile_kernels {
     int rows = 0;     ///< most rows of a tile
     int granule = 1;  ///< rows are computed in multiples of it
     tile_kernel tile[14]{};
+    tile_kernel four = nullptr;  ///< one row by four blocks one after the other, sums c_stride apart
     row_kernel row = nullptr;
     unsigned (*enter)() = nullptr;      ///< called before tiles, by the thread that computes them; null: nothing to do
     void (*leave)(unsigned) = nullptr;  ///< with what `enter` gave

@@ -61,6 +61,19 @@ template <int Rows> void tile(const void* rows, const void* weights, long k, voi
     s.leave(static_cast<float*>(c), c_stride, add);
 }
 
+/// One row times four blocks that follow each other, sums `c_stride` apart: enough chains to hide the latency of each where weights are near.
+inline void tile_four(const void* row, const void* weights, long k, void* c, long c_stride, bool add, prefetch) {
+    const auto *a = static_cast<const float*>(row), *b = static_cast<const float*>(weights);
+    const long block = k * columns;
+    sums<1> s[4];
+    for (long i = 0; i < k; ++i, b += columns) {
+        GUILD_CPU_UNROLL
+        for (int p = 0; p < 4; ++p) step(s[p], [&](int) { return a + i; }, b + p * block);
+    }
+    GUILD_CPU_UNROLL
+    for (int p = 0; p < 4; ++p) s[p].leave(static_cast<float*>(c) + p * c_stride, 0, add);
+}
+
 /// b in pairs of bf16, [k / 2, columns, 2], widened exactly: the bits of `tile` on the same numbers. a is 0 where k is padded.
 template <int Rows> void tile_bf16(const void* rows, const void* weights, long k, void* c, long c_stride, bool add, prefetch ahead) {
     const auto* a = static_cast<const float*>(rows);
@@ -102,13 +115,13 @@ inline void transpose(const void* rows, long stride, long n, long k, void* block
     char* const to = static_cast<char*>(block);
     constexpr long line = 4 * columns;
     for (int c = 0; c < columns; c += 8) {
-        const long whole = n - c >= 8 ? k / 8 * 8 : 0;
+        const long valid = n - c < 0 ? 0 : n - c < 8 ? n - c : 8, whole = valid == 8 ? k / 8 * 8 : 0;
         for (long i = 0; i < whole; i += 8) transpose_8(from + c * stride + 4 * i, stride, to + i * line + 4 * c, line);
-        for (long i = whole; i < k; ++i)
-            for (int j = c; j < c + 8; ++j) {
-                if (j < n) __builtin_memcpy(to + i * line + 4 * j, from + j * stride + 4 * i, 4);
-                else __builtin_memset(to + i * line + 4 * j, 0, 4);
-            }
+        for (long i = whole; i < k; ++i) {
+            char* const row = to + i * line + 4 * c;
+            for (long j = 0; j < valid; ++j) __builtin_memcpy(row + 4 * j, from + (c + j) * stride + 4 * i, 4);
+            for (long j = valid; j < 8; ++j) __builtin_memset(row + 4 * j, 0, 4);
+        }
     }
 }
 
@@ -132,7 +145,7 @@ template <int... R> struct counted {};
 template <int N, int... R> struct count_to : count_to<N - 1, N, R...> {};
 template <int... R> struct count_to<0, R...> { using type = counted<R...>; };
 template <int... R> constexpr tile_kernels fp32_tiles(counted<R...>) {
-    return {.block = depth_block, .rows = sizeof...(R), .tile = {tile<R>...}, .row = copy_row};
+    return {.block = depth_block, .rows = sizeof...(R), .tile = {tile<R>...}, .four = tile_four, .row = copy_row};
 }
 template <int... R> constexpr tile_kernels widened_tiles(counted<R...>) {
     return {.block = depth_block, .rows = sizeof...(R), .tile = {tile_bf16<R>...}, .row = copy_row};
