@@ -24,6 +24,7 @@ namespace guild::inline v0::cpu::generic {
 #include <guild/backend/cpu/regions/integer_4.inl>
 #include <guild/backend/cpu/regions/tile.inl>
 #include <guild/backend/cpu/regions/decode.inl>
+#include <guild/backend/cpu/regions/activation.inl>
 inline constexpr auto flush = nullptr, unflush = nullptr;  // without fused multiply-adds the bits are its own anyway
 #include <guild/backend/cpu/regions/pairs.inl>
 #include <guild/backend/cpu/regions/integers.inl>
@@ -45,6 +46,7 @@ namespace guild::inline v0::cpu::avx2 {
 #include <guild/backend/cpu/regions/flush.inl>
 #include <guild/backend/cpu/regions/tile.inl>
 #include <guild/backend/cpu/regions/decode.inl>
+#include <guild/backend/cpu/regions/activation.inl>
 #include <guild/backend/cpu/regions/pairs.inl>
 #include <guild/backend/cpu/regions/integers.inl>
 #include <guild/backend/cpu/regions/table.inl>
@@ -64,6 +66,7 @@ namespace guild::inline v0::cpu::avx512 {
 #include <guild/backend/cpu/regions/flush.inl>
 #include <guild/backend/cpu/regions/tile.inl>
 #include <guild/backend/cpu/regions/decode.inl>
+#include <guild/backend/cpu/regions/activation.inl>
 #include <guild/backend/cpu/regions/pairs.inl>
 #include <guild/backend/cpu/regions/integers.inl>
 #include <guild/backend/cpu/regions/table.inl>

@@ -47,6 +47,11 @@ using transpose_kernel = void (*)(const void* rows, long stride, long n, long k,
 /// `first`.
 using decode_kernel = void (*)(const void* stored, const void* scales, long group, long first, long k, float* b);
 
+/// out = g sigmoid(g) u, n numbers.
+using swiglu_kernel = void (*)(const float* g, const float* u, long n, float* out);
+/// d_g, d_u = by d [n].
+using swiglu_gradient_kernel = void (*)(const float* g, const float* u, const float* d, long n, float* d_g, float* d_u);
+
 /// The kernels of one arithmetic. tile[(r - 1) / granule] serves r rows.
 struct tile_kernels {
     long block = 0;  ///< depth of a block
@@ -78,6 +83,8 @@ struct kernels {
     tile_kernels fp32{};
     outer_kernel outer[14]{};
     transpose_kernel transpose = nullptr;
+    swiglu_kernel swiglu = nullptr;
+    swiglu_gradient_kernel swiglu_gradient = nullptr;
 };
 /// Those over packed bf16.
 struct bf16_kernels {
