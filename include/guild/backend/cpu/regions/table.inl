@@ -4,6 +4,7 @@ constexpr kernels values() {
     kernels k{.level = level, .columns = columns, .tuned = tuned, .fp32 = fp32_tiles(count_to<vec::most_rows>::type{})};
     fill_outer(k, count_to<vec::most_rows>::type{});
     k.transpose = transpose;
+    k.spread = spread;
     k.swiglu = swiglu;
     k.swiglu_gradient = swiglu_gradient;
     return k;
