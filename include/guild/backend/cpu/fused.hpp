@@ -35,11 +35,9 @@ private:
 /// Scales of rows that are quantised to int8, [most_rows]: the largest magnitude of a row is 127.
 struct row_scales {
     float scale[most_rows], inverse[most_rows];
-    row_scales(const groups<float>& g, view<const float> a, long row, long rows) {
+    row_scales(const kernels& with, const groups<float>& g, view<const float> a, long row, long rows) {
         for (long r = 0; r < rows; ++r) {
-            const float* const from = a.row(g.from(row + r));
-            float largest = 0;
-            for (long k = 0; k < a.cols; ++k) largest = std::max(largest, std::fabs(from[k]));
+            const float largest = with.largest(a.row(g.from(row + r)), a.cols);
             scale[r] = largest / 127;
             inverse[r] = largest > 0 ? 127 / largest : 0;
         }
@@ -93,7 +91,7 @@ void multiply(const kernels& with, const groups<float>& g, const piece& at, view
     };
     if constexpr (std::is_same_v<Format, int8>)
         if (how.by == arithmetic::int8) {
-            const row_scales scales(g, a, at.row, at.rows);
+            const row_scales scales(with, g, a, at.row, at.rows);
             all(scales.inverse);
             return scaled(tiles, at, w, scales, c, with.columns);
         }

@@ -86,6 +86,7 @@ struct kernels {
     outer_kernel outer[14]{};
     transpose_kernel transpose = nullptr;
     spread_kernel spread = nullptr;
+    float (*largest)(const float* x, long n) = nullptr;  ///< magnitude of n numbers; what is not a number is passed over
     swiglu_kernel swiglu = nullptr;
     swiglu_gradient_kernel swiglu_gradient = nullptr;
 };

@@ -42,6 +42,18 @@ template <int In, int Out, class F> void each_vector(const float* const (&in)[In
     for (int j = 0; j < Out; ++j) __builtin_memcpy(out[j] + i, &y[j], rest);
 }
 
+/// The largest magnitude of n numbers; what is not a number is passed over.
+inline float largest(const float* x, long n) {
+    floats most{};
+    each_padded(x, n, n, [&](long, floats v) {
+        const floats magnitude = as<floats>(as<uints>(v) & 0x7fffffffu);
+        most = choose(magnitude > most, magnitude, most);
+    });
+    float found = 0;
+    for (int i = 0; i < lanes; ++i) found = most[i] > found ? most[i] : found;
+    return found;
+}
+
 /// out = g sigmoid(g) u
 inline void swiglu(const float* g, const float* u, long n, float* out) {
     each_vector<2, 1>({g, u}, n, {out}, [](const floats* x, floats* y) { y[0] = x[0] * sigmoid(x[0]) * x[1]; });

@@ -5,6 +5,7 @@ constexpr kernels values() {
     fill_outer(k, count_to<vec::most_rows>::type{});
     k.transpose = transpose;
     k.spread = spread;
+    k.largest = largest;
     k.swiglu = swiglu;
     k.swiglu_gradient = swiglu_gradient;
     return k;
