@@ -200,3 +200,14 @@ TEST_CASE("int8: sums are exact on every instruction set") {
             });
         });
 }
+
+TEST_CASE("an instruction set is asked for by name, at most what the machine has") {
+    using cpu::detail::chosen;
+    CHECK(chosen(nullptr, isa::avx2) == isa::avx2);
+    CHECK(chosen("", isa::amx) == isa::amx);
+    CHECK(chosen("avx512", isa::amx) == isa::avx512);
+    CHECK_THROWS_WITH_AS(chosen("amx", isa::avx2), "guild::cpu: GUILD_ISA is amx, expected at most what this machine has, avx2",
+                         guild::argument_error);
+    CHECK_THROWS_WITH_AS(chosen("sse", isa::avx2), "guild::cpu: GUILD_ISA is sse, expected generic, avx2, avx512, avx512_vnni, avx512_bf16 or amx",
+                         guild::argument_error);
+}

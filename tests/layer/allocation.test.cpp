@@ -125,6 +125,26 @@ TEST_CASE("no allocation after reserve, nor after the first call: numbers at run
     check(guild::layer(w, guild::backend::eigen{guild::threads{pool}}));
 }
 
+TEST_CASE("no allocation after reserve: packed weights, in fp32 and in int8") {
+    using model = test::gated_model<>;
+    const test::shape s{.config = {.hidden = 70, .expert_hidden = 300, .routed_experts = 5, .top_k = 2, .shared_experts = 1}};
+    const guild::thread_pool pool(3);
+    const auto check_packed = [&]<class Format>(const guild::weights<model, Format>& w, guild::cpu::arithmetic by) {
+        using backend = guild::backend::eigen<guild::threads>;
+        const backend b(guild::threads{pool}, by);
+        const guild::packed_weights<model, Format, backend> packed(w, w.model, b);
+        const guild::layer layer(packed, b);
+        test::matrix<float> x(70, 70), y(70, 70);
+        x.random(1);
+        guild::workspace<float> ws;
+        ws.reserve(layer, 70);
+        for (const long n : {70L, 1L, 0L, 33L})
+            CHECK(allocations([&] { layer.forward({x.all().data, n, 70}, guild::view<float>(y.all().data, n, 70), ws); }) == 0);
+    };
+    check_packed(s.weights<float>(s.model<model>()), guild::cpu::arithmetic::fp32);
+    check_packed(guild::convert<guild::int8>(s.weights<float>(s.model<model>())), guild::cpu::arithmetic::int8);
+}
+
 TEST_CASE("a reserve for few rows serves a batch that needs no more") {
     const auto w = guild::random_weights<crowded>(1);
     const guild::layer layer(w);

@@ -42,3 +42,33 @@ TEST_CASE("eight threads on one const layer get the bits of one thread alone") {
     CHECK(calls == 320);
     CHECK(wrong == 0);
 }
+
+TEST_CASE("eight threads on one const layer over packed weights, a thousand calls") {
+    const auto w = guild::random_weights<shared_by_all, guild::bf16>(1);
+    const guild::thread_pool pool(3);
+    using backend = guild::backend::eigen<guild::threads>;
+    const backend b{guild::threads{pool}};
+    const guild::packed_weights<shared_by_all, guild::bf16, backend> packed(w, {}, b);
+    const guild::layer l(packed, b);
+    const auto run = [&](long T, test::matrix<float>& y) {
+        test::matrix<float> x(T, 24);
+        x.random(static_cast<unsigned long long>(T));
+        guild::workspace<float> ws;
+        l.forward(x, y, ws);
+    };
+    std::deque<test::matrix<float>> expected;
+    for (const long T : {1, 7, 30, 64, 65}) run(T, expected.emplace_back(T, 24));
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> callers;
+    for (std::size_t caller = 0; caller < 8; ++caller)
+        callers.emplace_back([&, caller] {
+            for (std::size_t i = 0; i < 125; ++i) {
+                const auto& e = expected[(i + caller) % expected.size()];
+                test::matrix<float> y(e.rows(), 24);
+                run(e.rows(), y);
+                wrong += test::same_bits(y, e) ? 0 : 1;
+            }
+        });
+    for (std::thread& caller : callers) caller.join();
+    CHECK(wrong == 0);
+}

@@ -2,7 +2,7 @@
 
 inline constexpr isa level = isa::avx2;
 /// Zen 3, two cores, cold weights of 2048 x 1408: see docs/performance.md.
-inline constexpr tuning tuned{.ahead = 4096, .ridge = 12};
+inline constexpr tuning tuned{.ahead = 16384, .ridge = 12};
 
 struct vec {
     using reg = __m256;
