@@ -7,10 +7,10 @@
     prefix template void gemm<S, order::row_major, order::column_major>(cut, long, long, long, const S*, long, const S*, long, S*, long);    \
     prefix template void gemm<S, order::column_major, order::column_major>(cut, long, long, long, const S*, long, const S*, long, S*, long); \
     prefix template void gemm<S, order::column_major, order::row_major>(cut, long, long, long, const S*, long, const S*, long, S*, long);
-#define GUILD_TEST_KERNELS(prefix, region)                           \
-    prefix template const kernels& region::table<void>();            \
-    prefix template const bf16_kernels& region::bf16_table<void>();  \
-    prefix template const tile_kernels& region::int8_table<void>();  \
+#define GUILD_TEST_KERNELS(prefix, region)                          \
+    prefix template const kernels& region::table<void>();           \
+    prefix template const bf16_kernels& region::bf16_table<void>(); \
+    prefix template const tile_kernels& region::int8_table<void>(); \
     prefix template const decode_kernels& region::decode_table<void>();
 #define GUILD_TEST_MORE_KERNELS(prefix)                                  \
     prefix template const tile_kernels& avx512_vnni::int8_table<void>(); \
