@@ -166,6 +166,12 @@ TEST_CASE("what a format or the machine cannot do is refused by name") {
     const auto w = ragged.weights<float>(ragged.model<model>());
     using packed = guild::packed_weights<model, float, backend>;
     const backend eight(guild::threads{pool}, arithmetic::int8);
+    CHECK_THROWS_WITH_AS((cpu::packed_matrix<int8>{cpu::strategy_of<int8>(arithmetic::int8, cpu::active()), 16, 1, 16, 65537, 1}),
+                         "guild::cpu: arithmetic int8 over a depth of 65537, expected at most 65536, whose sums fit in 32 bits",
+                         guild::argument_error);
+    CHECK_THROWS_WITH_AS((cpu::packed_matrix<float>{cpu::strategy_of<float>(arithmetic::fp32, cpu::active()), 16, 1L << 30, 1L << 30, 1L << 30, 1}),
+                         "guild::cpu: weights to pack are [1073741824, 1073741824, 1073741824], expected at most 2^56 numbers",
+                         guild::argument_error);
     const std::string text =
         "guild::cpu: arithmetic int8 over float weights, expected one that the format and " + std::string(cpu::name(cpu::active())) + " have";
     CHECK_THROWS_WITH_AS((packed{w, w.model, eight}), text.c_str(), guild::argument_error);

@@ -13,6 +13,8 @@ template <class T> void shape(const char* name, view<T> v, long rows, long cols)
     if (v.rows != rows || v.cols != cols)
         detail::raise<shape_error>("guild::layer: ", name, " is [", v.rows, ", ", v.cols, "], expected [", rows, ", ", cols, "]");
     if (v.stride < cols && rows > 1) detail::raise<shape_error>("guild::layer: ", name, " has a stride of ", v.stride, ", expected at least ", cols);
+    if (rows > 0 && reinterpret_cast<std::uintptr_t>(v.data) % alignof(T) != 0)
+        detail::raise<argument_error>("guild::layer: ", name, " is at an address that is no multiple of ", static_cast<long>(alignof(T)));
     if (!v.data && rows > 0) detail::raise<argument_error>("guild::layer: ", name, " is null, expected [", rows, ", ", cols, "]");
 }
 /// What is written and what is read meanwhile do not share memory.

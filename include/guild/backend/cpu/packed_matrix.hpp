@@ -34,7 +34,7 @@ public:
 
     packed_matrix() = default;
     packed_matrix(const strategy& s, int columns, long experts, long outputs, long depth, int side_by_side)
-        : layout_(outputs, depth, columns, side_by_side, numbers, s.tiles->block, std::max(numbers, s.tiles->unit)),
+        : layout_(checked(s, experts, outputs, depth), depth, columns, side_by_side, numbers, s.tiles->block, std::max(numbers, s.tiles->unit)),
           experts_(experts),
           strategy_(s),
           memory_(bytes(layout_.depth() > 0 ? layout_.size() : 0)),
@@ -104,6 +104,16 @@ public:
     }
 
 private:
+    /// The outputs; throws argument_error if the bytes, or the sums of int8, may not fit.
+    static long checked(const strategy& s, long experts, long outputs, long depth) {
+        if (static_cast<double>(experts) * static_cast<double>(outputs) * static_cast<double>(depth) > 0x1p56)
+            guild::detail::raise<argument_error>("guild::cpu: weights to pack are [", experts, ", ", outputs, ", ", depth,
+                                                 "], expected at most 2^56 numbers");
+        if (s.by == arithmetic::int8 && depth > 65536)
+            guild::detail::raise<argument_error>("guild::cpu: arithmetic int8 over a depth of ", depth,
+                                                 ", expected at most 65536, whose sums fit in 32 bits");
+        return outputs;
+    }
     long groups() const { return parts::group >= layout_.depth() ? 1 : (layout_.depth() + parts::group - 1) / parts::group; }
     std::size_t bytes(long each) const {
         const auto size = static_cast<std::size_t>(each), n = static_cast<std::size_t>(experts_);
