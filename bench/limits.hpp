@@ -2,6 +2,7 @@
 #include <guild/parallel/thread_pool.hpp>
 
 #include <cpuid.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -13,7 +14,9 @@
 #include <cstring>
 #include <map>
 #include <new>
+#include <optional>
 #include <span>
+#include <string_view>
 #include <utility>
 
 /// What this machine can do at most, measured: arithmetic rates and bandwidths of x86-64 processors, with the widest instructions that
@@ -64,9 +67,9 @@ namespace detail {
 #define BENCH_24(op) BENCH_12(op) BENCH_4(op, 12, 13, 14, 15) BENCH_4(op, 16, 17, 18, 19) BENCH_4(op, 20, 21, 22, 23)
 #define BENCH_YMM "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
 #define BENCH_ZMM BENCH_YMM, "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm30", "xmm31"
-#define BENCH_LOOP(name, isa, start, body, clobbered)                                    \
-    __attribute__((noinline, target(isa))) inline void name(long n) {                    \
-        asm volatile(start "1:\n\t" body "dec %0\n\tjnz 1b" : "+r"(n)::"cc", clobbered); \
+#define BENCH_LOOP(name, isa, start, body, clobbered)                                                  \
+    __attribute__((noinline, target(isa))) inline void name(long n) {                                  \
+        asm volatile(start "1:\n\t" body "dec %0\n\tjnz 1b\n\tvzeroupper" : "+r"(n)::"cc", clobbered); \
     }
 
 #define BENCH_FMA_YMM(r) "vfmadd231ps %%ymm14, %%ymm15, %%ymm" #r "\n\t"
@@ -89,6 +92,7 @@ struct alignas(64) tile_configuration {
     std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
     std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
+static_assert(sizeof(tile_configuration) == 64);
 #define BENCH_TILE_ZERO(r) "tilezero %%tmm" #r "\n\t"
 #define BENCH_TILES(name, isa, op)                                                                                                                  \
     __attribute__((noinline, target("amx-tile," isa))) inline void name(long n) {                                                                   \
@@ -109,9 +113,12 @@ BENCH_TILES(tiles_int8, "amx-int8", "tdpbssd")
     hint load " (%0), %%" r "0\n\t" load " 64(%0), %%" r "1\n\t" load " 128(%0), %%" r "2\n\t" load " 192(%0), %%" r "3\n\t"
 #define BENCH_HALVES "vmovups 32(%0), %%ymm4\n\tvmovups 96(%0), %%ymm5\n\tvmovups 160(%0), %%ymm6\n\tvmovups 224(%0), %%ymm7\n\t"
 #define BENCH_HINT "prefetcht1 (%0,%2)\n\tprefetcht1 64(%0,%2)\n\tprefetcht1 128(%0,%2)\n\tprefetcht1 192(%0,%2)\n\t"
-#define BENCH_READ(name, isa, body)                                                                                                     \
-    __attribute__((noinline, target(isa))) inline void name(const char* p, long steps, long ahead) {                                    \
-        asm volatile("1:\n\t" body "add $256, %0\n\tdec %1\n\tjnz 1b" : "+r"(p), "+r"(steps) : "r"(ahead) : "cc", "memory", BENCH_YMM); \
+#define BENCH_READ(name, isa, body)                                                                  \
+    __attribute__((noinline, target(isa))) inline void name(const char* p, long steps, long ahead) { \
+        asm volatile("1:\n\t" body "add $256, %0\n\tdec %1\n\tjnz 1b\n\tvzeroupper"                  \
+                     : "+r"(p), "+r"(steps)                                                          \
+                     : "r"(ahead)                                                                    \
+                     : "cc", "memory", BENCH_YMM);                                                   \
     }
 BENCH_READ(read_avx2, "avx2", BENCH_LINES("", "vmovups", "ymm") BENCH_HALVES)
 BENCH_READ(read_avx2_ahead, "avx2", BENCH_LINES(BENCH_HINT, "vmovups", "ymm") BENCH_HALVES)
@@ -153,12 +160,41 @@ template <class F> double seconds(F&& f) {
     f();
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
-/// f(i) for i < threads, each on a thread of its own, and how long all took.
+/// Keeps the calling thread on the i-th of its processors for a while: a burst is over before the system has parted two threads that
+/// began on one.
+class pinned {
+public:
+    explicit pinned(long i) {
+        if (sched_getaffinity(0, sizeof before_, &before_) != 0 || CPU_COUNT(&before_) == 0) return;
+        long left = i % CPU_COUNT(&before_);
+        int at = 0;
+        while (!CPU_ISSET(at, &before_) || left-- > 0) ++at;
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(at, &one);
+        set_ = sched_setaffinity(0, sizeof one, &one) == 0;
+    }
+    ~pinned() {
+        if (set_) sched_setaffinity(0, sizeof before_, &before_);
+    }
+    pinned(const pinned&) = delete;
+    pinned& operator=(const pinned&) = delete;
+
+private:
+    cpu_set_t before_;
+    bool set_ = false;
+};
+
+/// f(i) for i < threads, each on a thread and, where there are enough, a processor of its own, and how long all took.
 template <class F> double on_each(int threads, F f) {
     const guild::thread_pool& workers = pool(threads);
     return seconds([&] {
         workers.run(threads, [&](long begin, long end) {
-            for (long i = begin; i < end; ++i) f(i);
+            for (long i = begin; i < end; ++i) {
+                std::optional<pinned> here;
+                if (threads > 1) here.emplace(i);
+                f(i);
+            }
         });
     });
 }

