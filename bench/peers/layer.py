@@ -31,6 +31,7 @@ PRESETS = {
     "olmoe": Shape(H=2048, F=1024, E=64, K=8),
     "mixtral": Shape(H=4096, F=14336, E=8, K=2),  # in float it is 5.6 GB a copy: bf16 only
     "small": Shape(H=256, F=128, E=16, K=4, S=2),
+    "small_unshared": Shape(H=128, F=192, E=8, K=2),
 }
 BYTES = {"float": 4, "bf16": 2}
 
@@ -72,7 +73,7 @@ class Weights:
             for one in w:
                 numbers = random.random(one.shape, np.float32)
                 numbers -= 0.5
-                numbers *= np.sqrt(12 / columns)
+                numbers *= np.sqrt(12 / max(columns, 1))
                 one[...] = numbers if format == "float" else round_bf16(numbers)
             return w if experts else w[0]
 

@@ -51,10 +51,10 @@ def options(only):
     p.add_argument("--memory", type=float, default=8, help="GiB for the copies that the peers of one pass make")
     p.add_argument("--library", help="libbench_peers_guild.so; default: of the preset bench")
     p.add_argument("--out", type=pathlib.Path, default=pathlib.Path("build/peers"))
-    p.add_argument("--small", action="store_true", help="a small layer, few tokens and rounds")
+    p.add_argument("--small", action="store_true", help="small layers, few tokens and rounds")
     o = p.parse_args()
     if o.small:
-        o.presets, o.tokens, o.rounds = ["small"], [1, 16, 128], 3
+        o.presets, o.tokens, o.rounds = ["small", "small_unshared"], [1, 16, 128], 3
     if o.training:
         o.formats = ["float"]
     return o
@@ -195,7 +195,10 @@ def processor():
 
 def main(only=None):
     o = options(only)
-    library, classes, everything = Library(o.library), usable(o.peers), []
+    classes, everything = usable(o.peers), []
+    if only and not classes:
+        return
+    library = Library(o.library)
     o.out.mkdir(parents=True, exist_ok=True)
     for preset in o.presets:
         for format in o.formats:
