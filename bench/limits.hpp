@@ -276,30 +276,40 @@ inline double flops(int threads, const char* format = "float") {
 
 // ---- memory ----
 
-/// How far before its use a line is prefetched; 0: not by software. Which is best depends on the machine, by up to a third.
-inline constexpr std::array<long, 4> distances{0, 1 << 10, 4 << 10, 16 << 10};
+/// A way to read: so many places of a thread's part in turn, 1 KiB each, and how far before its use a line is prefetched, 0: not by
+/// software. Which is best depends on the machine and the threads, by up to a third.
+struct pattern {
+    long streams, ahead;
+};
+inline constexpr std::array<pattern, 6> patterns{{{1, 0}, {1, 1 << 10}, {1, 4 << 10}, {1, 16 << 10}, {4, 0}, {4, 1 << 10}}};
 
 /// Bytes a second that all threads together read from p, each a part.
-inline double read_rate(const char* p, long bytes, int threads, long ahead) {
-    const long part = bytes / threads / 256 * 256;
-    return static_cast<double>(part * threads) / detail::on_each(threads, [&](long i) { detail::read(p + i * part, part, ahead); });
+inline double read_rate(const char* p, long bytes, int threads, pattern how) {
+    constexpr long turn = 1 << 10;
+    const long stream = bytes / threads / how.streams / turn * turn, part = stream * how.streams;
+    const double time = detail::on_each(threads, [&](long i) {
+        if (how.streams == 1) return detail::read(p + i * part, part, how.ahead);
+        for (long at = 0; at < stream; at += turn)
+            for (long s = 0; s < how.streams; ++s) detail::read(p + i * part + s * stream + at, turn, how.ahead);
+    });
+    return static_cast<double>(part * threads) / time;
 }
 
 /// Bytes a second read from memory, on so many threads, now: a window of 512 MiB that moves on from call to call, with the
-/// prefetch that was best on first use. About 20 ms.
+/// pattern that was best on first use. About 20 ms.
 inline double bandwidth(int threads) {
     static const memory field(512L << 20);
-    static std::map<int, std::pair<long, double>> best;  // distance, rate
+    static std::map<int, std::pair<pattern, double>> best;  // and its rate
     static long at = 0;
     const auto [place, first] = best.try_emplace(threads);
-    auto& [ahead, expected] = place->second;
+    auto& [how, expected] = place->second;
     if (first)
         for (int round = 0; round < 3; ++round)
-            for (const long d : distances)
-                if (const double r = read_rate(field.data(), field.size(), threads, d); r > expected) ahead = d, expected = r;
+            for (const pattern p : patterns)
+                if (const double r = read_rate(field.data(), field.size(), threads, p); r > expected) how = p, expected = r;
     const long bytes = std::min(field.size(), static_cast<long>(0.02 * expected));
     if (at + bytes > field.size()) at = 0;
-    const double now = read_rate(field.data() + at, bytes, threads, ahead);
+    const double now = read_rate(field.data() + at, bytes, threads, how);
     at += bytes / 4096 * 4096;
     return now;
 }

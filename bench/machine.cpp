@@ -67,9 +67,10 @@ int main(int count, char** arguments) {
                 {u.name, u.format == std::string("int8") ? "GOP/s" : "GFLOP/s", [&u](int threads) { return 1e-9 * limits::rate(u, threads); }});
     probes.push_back(cache("L2", field, second / 2));
     probes.push_back(cache("L3", field, 4 * second));
-    for (const long ahead : limits::distances)
-        probes.push_back({ahead == 0 ? "memory read, plain" : "memory read, prefetch " + kib(ahead) + " ahead", "GB/s",
-                          [&field, ahead](int threads) { return 1e-9 * limits::read_rate(field.data(), field.size(), threads, ahead); }});
+    for (const limits::pattern how : limits::patterns)
+        probes.push_back({"memory read, " + std::to_string(how.streams) + (how.streams == 1 ? " stream" : " streams") +
+                              (how.ahead == 0 ? "" : ", prefetch " + kib(how.ahead) + " ahead"),
+                          "GB/s", [&field, how](int threads) { return 1e-9 * limits::read_rate(field.data(), field.size(), threads, how); }});
     probes.push_back({"memory copy, read + written", "GB/s", [&field](int threads) { return copy(field, threads); }});
 
     for (const int threads : most > 1 ? std::vector<int>{1, most} : std::vector<int>{1}) {
