@@ -17,7 +17,8 @@ inline std::vector<int> thread_counts() {
     counts.push_back(most_threads());
     return counts;
 }
-/// The end of a regular expression: one thread and all.
+/// Ends of regular expressions: all threads; one and all.
+inline std::string all() { return "/threads:" + std::to_string(most_threads()) + "$"; }
 inline std::string one_and_all() { return "/threads:(1|" + std::to_string(most_threads()) + ")$"; }
 
 /// Runs the benchmarks of this program with the `usual` arguments and those of the command line, which come later and so override them.
