@@ -11,6 +11,7 @@ set(guild_headers
     include/guild/backend/cpu/packed_network.hpp
     include/guild/backend/cpu/products.hpp
     include/guild/backend/cpu/regions.hpp
+    include/guild/backend/cpu/regions/activation.inl
     include/guild/backend/cpu/regions/amx.inl
     include/guild/backend/cpu/regions/chain.inl
     include/guild/backend/cpu/regions/decode.inl

@@ -150,15 +150,16 @@ using guild::cpu::avx2::transpose_8, guild::cpu::avx2::flush, guild::cpu::avx2::
 namespace avx512 {
 using emulated::transpose_8, emulated::flush, emulated::unflush;
 #include <guild/backend/cpu/regions/vector_16.inl>
-#include <guild/backend/cpu/regions/integer_16.inl>
 #include <guild/backend/cpu/regions/tile.inl>
 #include <guild/backend/cpu/regions/decode.inl>
+#include <guild/backend/cpu/regions/activation.inl>
 #include <guild/backend/cpu/regions/pairs.inl>
+#include <guild/backend/cpu/regions/integer_16.inl>
 #include <guild/backend/cpu/regions/integers.inl>
 #include <guild/backend/cpu/regions/table.inl>
 }  // namespace avx512
 namespace avx512_vnni {
-using avx512::columns, avx512::lanes, avx512::count_to, avx512::counted, avx512::fetch;
+using namespace avx512;
 #include <guild/backend/cpu/regions/integer_vnni.inl>
 #include <guild/backend/cpu/regions/integers.inl>
 inline tile_kernels int8_table() { return avx512_vnni::int8_tiles(count_to<avx512::vec::most_rows>::type{}); }

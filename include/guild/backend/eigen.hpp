@@ -79,6 +79,15 @@ template <class Executor = serial> struct eigen : reference {
         cpu::expert_down(fitting(w.down), *this, g, a, w, p, weight, y);
     }
 
+    /// out [n] = g sigmoid(g) u in vectors, and its adjoint: d_g, d_u = by d [n].
+    void activation(const swiglu&, const float* g, const float* u, long n, float* out) const requires cpu::have_kernels {
+        kernels_->swiglu(g, u, n, out);
+    }
+    void activation_gradient(const swiglu&, const float* g, const float* u, const float* d, long n, float* d_g,
+                             float* d_u) const requires cpu::have_kernels {
+        kernels_->swiglu_gradient(g, u, d, n, d_g, d_u);
+    }
+
     template <class F> void each(long n, F&& f) const {
         executor.run(n, [&](long begin, long end) {
             const cpu::environment usual;

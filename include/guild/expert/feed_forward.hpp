@@ -47,7 +47,9 @@ void up(const B& b, const Act& act, const groups<S>& g, view<const S> x, const N
                 detail::add_bias(in + h.cols - F, F, w.up_bias, e);
                 if constexpr (Act::inputs == 2) {
                     detail::add_bias(in, F, w.gate_bias, e);
-                    for (long f = 0; f < F; ++f) out[f] = act(in[f], in[F + f]);
+                    if constexpr (requires { b.activation(act, in, in, F, out); }) b.activation(act, in, in + F, F, out);
+                    else
+                        for (long f = 0; f < F; ++f) out[f] = act(in[f], in[F + f]);
                 } else {
                     for (long f = 0; f < F; ++f) out[f] = act(in[f]);
                 }
@@ -96,7 +98,9 @@ void up_backward(const B& b, const Act& act, const groups<S>& g, view<const S> x
         for (long r = begin; r < end; ++r) {
             const S *in = h.row(r), *by = d_a.row(r);
             S* const out = d_h.row(r);
-            if constexpr (Act::inputs == 2) {
+            if constexpr (requires { b.activation_gradient(act, in, in, by, F, out, out); }) {
+                b.activation_gradient(act, in, in + F, by, F, out, out + F);
+            } else if constexpr (Act::inputs == 2) {
                 for (long f = 0; f < F; ++f) {
                     out[f] = by[f] * act(D(in[f], S(1)), D(in[F + f])).d;
                     out[F + f] = by[f] * act(D(in[f]), D(in[F + f], S(1))).d;

@@ -1,6 +1,7 @@
 #pragma once
 #include <guild/backend/cpu/packed_network.hpp>
 #include <guild/dispatch/plan.hpp>
+#include <guild/expert/activation.hpp>
 
 #include <bit>
 #include <cmath>
@@ -34,11 +35,9 @@ private:
 /// Scales of rows that are quantised to int8, [most_rows]: the largest magnitude of a row is 127.
 struct row_scales {
     float scale[most_rows], inverse[most_rows];
-    row_scales(const groups<float>& g, view<const float> a, long row, long rows) {
+    row_scales(const kernels& with, const groups<float>& g, view<const float> a, long row, long rows) {
         for (long r = 0; r < rows; ++r) {
-            const float* const from = a.row(g.from(row + r));
-            float largest = 0;
-            for (long k = 0; k < a.cols; ++k) largest = std::max(largest, std::fabs(from[k]));
+            const float largest = with.largest(a.row(g.from(row + r)), a.cols);
             scale[r] = largest / 127;
             inverse[r] = largest > 0 ? 127 / largest : 0;
         }
@@ -69,10 +68,10 @@ void multiply(const kernels& with, const groups<float>& g, const piece& at, view
     const strategy& how = w.computed();
     const bool few = how.few && at.rows <= how.few->rows, decode = how.decode && !few;
     const tile_kernels& tiles = few ? *how.few : *how.tiles;
-    const bool near = at.rows == 1 && tiles.four && !decode && l.depth <= 2 * depth_block;
+    const bool near = at.rows == 1 && tiles.four && !decode && l.depth() <= 2 * depth_block;
     const auto block = [&](long b, const float* by) {
         const long k = l.k(b);
-        gather(tiles, g, a, at.row, at.rows, b * l.block, k, by, rows);
+        gather(tiles, g, a, at.row, at.rows, b * l.block(), k, by, rows);
         for (long p = at.first; p < at.last; ++p) {
             const std::byte* const stored = w.block(at.expert, p, b);
             if (near && p + 4 <= at.last) {
@@ -81,9 +80,9 @@ void multiply(const kernels& with, const groups<float>& g, const piece& at, view
                 p += 3;
                 continue;
             }
-            if (decode) how.decode(stored, w.scales(at.expert, p), parts_of<Format>::group, b * l.block, k, plain);
+            if (decode) how.decode(stored, w.scales(at.expert, p), parts_of<Format>::group, b * l.block(), k, plain);
             sweep(tiles, rows, at.rows, decode ? static_cast<const void*>(plain) : stored, k, c.panel(p - at.first, at.rows, with.columns),
-                  with.columns, b > 0, {reinterpret_cast<const char*>(stored) + with.tuned.ahead, l.bytes(k)});
+                  with.columns, b > 0, {reinterpret_cast<const char*>(stored) + with.tuned.ahead, l.bytes_of(b)});
         }
     };
     const auto all = [&](const float* by) {
@@ -92,7 +91,7 @@ void multiply(const kernels& with, const groups<float>& g, const piece& at, view
     };
     if constexpr (std::is_same_v<Format, int8>)
         if (how.by == arithmetic::int8) {
-            const row_scales scales(g, a, at.row, at.rows);
+            const row_scales scales(with, g, a, at.row, at.rows);
             all(scales.inverse);
             return scaled(tiles, at, w, scales, c, with.columns);
         }
@@ -104,38 +103,48 @@ inline float* sums_of(sums_of_panels& c, long p, long rows, long r, int columns)
 
 }  // namespace detail
 
+namespace detail {
+
+/// out [n] = act(gate, up) or act(up).
+template <class Act> void activate(const kernels& with, const Act& act, const float* gate, const float* up, long n, float* out) {
+    if constexpr (std::is_same_v<Act, swiglu>) with.swiglu(gate, up, n, out);
+    else
+        for (long j = 0; j < n; ++j) {
+            if constexpr (Act::inputs == 2) out[j] = act(gate[j], up[j]);
+            else out[j] = act(up[j]);
+        }
+}
+
+}  // namespace detail
+
 /// x [.., H] -> a [R, F] =, and h [R, inputs F] = if it is given, what the activation read, [gate | up].
 template <class X, class Act, class Format>
 void expert_up(const kernels& with, const X& executor, const Act& act, const groups<float>& g, view<const float> x, const packed_network<Format>& w,
                view<float> h, view<float> a) {
     const layout& l = w.up.shape();
-    const int half = with.columns / Act::inputs;
-    share(executor, g, {l.panels(), with.tuned.ridge, with.columns * l.depth}, [&](const piece& whole) {
+    const long half = with.columns / Act::inputs;
+    share(executor, g, {l.panels(), with.tuned.ridge, with.columns * l.depth()}, [&](const piece& whole) {
         each_part(whole, most_rows, l.wide(), [&](const piece& at) {
             detail::sums_of_panels sums;
             detail::multiply(with, g, at, x, w.up, sums);
             for (long p = at.first; p < at.last; ++p) {
-                const long f0 = p * half, n = std::min<long>(half, a.cols - f0);
+                const long f0 = p * half, n = std::min(half, a.cols - f0);
                 for (long r = 0; r < at.rows; ++r) {
-                    float* const first = detail::sums_of(sums, p - at.first, at.rows, r, with.columns);
-                    float* const last = first + with.columns - half;  // up, where there are two
+                    float* const gate = detail::sums_of(sums, p - at.first, at.rows, r, with.columns);
+                    float* const up = gate + with.columns - half;
                     const long row = at.row + r;
                     if (g.factor)
-                        for (int j = 0; j < with.columns; ++j) first[j] *= g.factor[row];
+                        for (int j = 0; j < with.columns; ++j) gate[j] *= g.factor[row];
                     if (w.up_bias.data)
-                        for (long j = 0; j < n; ++j) last[j] += w.up_bias(at.expert, f0 + j, 0);
+                        for (long j = 0; j < n; ++j) up[j] += w.up_bias(at.expert, f0 + j, 0);
                     if constexpr (Act::inputs == 2)
                         if (w.gate_bias.data)
-                            for (long j = 0; j < n; ++j) first[j] += w.gate_bias(at.expert, f0 + j, 0);
+                            for (long j = 0; j < n; ++j) gate[j] += w.gate_bias(at.expert, f0 + j, 0);
                     if (h.data) {
-                        std::copy_n(last, n, h.row(row) + h.cols - a.cols + f0);
-                        if constexpr (Act::inputs == 2) std::copy_n(first, n, h.row(row) + f0);
+                        std::copy_n(up, n, h.row(row) + h.cols - a.cols + f0);
+                        if constexpr (Act::inputs == 2) std::copy_n(gate, n, h.row(row) + f0);
                     }
-                    float* const out = a.row(row) + f0;
-                    if constexpr (Act::inputs == 2)
-                        for (long j = 0; j < n; ++j) out[j] = act(first[j], last[j]);
-                    else
-                        for (long j = 0; j < n; ++j) out[j] = act(last[j]);
+                    detail::activate(with, act, gate, up, n, a.row(row) + f0);
                 }
             }
         });
@@ -146,7 +155,7 @@ void expert_up(const kernels& with, const X& executor, const Act& act, const gro
 template <class X, class Format>
 void product(const kernels& with, const X& executor, const groups<float>& g, view<const float> a, const packed_matrix<Format>& w, view<float> c) {
     const layout& l = w.shape();
-    share(executor, g, {l.panels(), with.tuned.ridge, with.columns * l.depth}, [&](const piece& whole) {
+    share(executor, g, {l.panels(), with.tuned.ridge, with.columns * l.depth()}, [&](const piece& whole) {
         each_part(whole, most_rows, l.wide(), [&](const piece& at) {
             detail::sums_of_panels sums;
             detail::multiply(with, g, at, a, w, sums);
@@ -167,7 +176,7 @@ template <class X, class Format>
 void expert_down(const kernels& with, const X& executor, const groups<float>& g, view<const float> a, const packed_network<Format>& w,
                  const plan& plan, const float* weight, view<float> y) {
     const layout& l = w.down.shape();
-    const long fits = detail::shares_of(g.offset[g.count] * l.panels(), with.columns * l.depth, 16);
+    const long fits = detail::shares_of(g.offset[g.count] * l.panels(), with.columns * l.depth(), 16);
     const long slice = std::clamp(l.panels() / fits, 1L, fits > 1 ? l.wide() : l.panels()), slices = (l.panels() + slice - 1) / slice;
     const groups<float> direct = g.direct();
     const auto add = [&](const piece& at) {

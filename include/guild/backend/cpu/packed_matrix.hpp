@@ -34,10 +34,10 @@ public:
 
     packed_matrix() = default;
     packed_matrix(const strategy& s, int columns, long experts, long outputs, long depth, int side_by_side)
-        : layout_{outputs, depth, columns, side_by_side, numbers, s.tiles->block, std::max(numbers, s.tiles->unit)},
+        : layout_(outputs, depth, columns, side_by_side, numbers, s.tiles->block, std::max(numbers, s.tiles->unit)),
           experts_(experts),
           strategy_(s),
-          memory_(bytes(layout_.depth > 0 ? layout_.size() : 0)),
+          memory_(bytes(layout_.depth() > 0 ? layout_.size() : 0)),
           scales_(bytes(parts::scaled ? layout_.panels() * groups() * columns * static_cast<long>(sizeof(scale)) : 0)),
           sums_(bytes(s.by == arithmetic::int8 ? layout_.panels() * columns * 4 : 0)) {}
 
@@ -50,11 +50,11 @@ public:
     const std::byte* block(long e, long panel, long b) const { return memory_.data() + e * layout_.size() + layout_.at(panel, b); }
     /// Scales of a panel, [groups, columns].
     const scale* scales(long e, long panel) const {
-        return reinterpret_cast<const scale*>(scales_.data()) + (e * layout_.panels() + panel) * groups() * layout_.columns;
+        return reinterpret_cast<const scale*>(scales_.data()) + (e * layout_.panels() + panel) * groups() * layout_.columns();
     }
     /// Sums of the int8 of each column of a panel, for arithmetic::int8.
     const std::int32_t* sums(long e, long panel) const {
-        return reinterpret_cast<const std::int32_t*>(sums_.data()) + (e * layout_.panels() + panel) * layout_.columns;
+        return reinterpret_cast<const std::int32_t*>(sums_.data()) + (e * layout_.panels() + panel) * layout_.columns();
     }
 
     /// Packs a panel: row(j) is the stored row of its column j, null for zeros; scales(j) the row's scales.
@@ -66,44 +66,45 @@ public:
         alignas(64) code rows[most_columns * most];
         for (long b = 0; b < layout_.blocks(); ++b) {
             const long n = (layout_.k(b) + parts::per_code - 1) / parts::per_code, words = layout_.words(layout_.k(b));
-            for (int j = 0; j < layout_.columns; ++j) {
+            for (int j = 0; j < layout_.columns(); ++j) {
                 const code* const from = row(j);
                 code* const to = rows + j * most;
-                if (from) std::copy_n(from + b * layout_.block / parts::per_code, n, to);
+                if (from) std::copy_n(from + b * layout_.block() / parts::per_code, n, to);
                 std::fill(to + (from ? n : 0), to + words * codes, code{});
             }
-            with.transpose(rows, sizeof(code) * most, layout_.columns, words, const_cast<std::byte*>(block(e, panel, b)));
+            with.transpose(rows, sizeof(code) * most, layout_.columns(), words, const_cast<std::byte*>(block(e, panel, b)));
         }
         if constexpr (parts::scaled)
-            for (int j = 0; j < layout_.columns; ++j) {
+            for (int j = 0; j < layout_.columns(); ++j) {
                 const scale* const from = row(j) ? scales_of(j) : nullptr;
-                for (long g = 0; g < groups(); ++g) const_cast<scale*>(scales(e, panel))[g * layout_.columns + j] = from ? from[g] : scale{};
+                for (long g = 0; g < groups(); ++g) const_cast<scale*>(scales(e, panel))[g * layout_.columns() + j] = from ? from[g] : scale{};
             }
         if constexpr (std::is_same_v<Format, int8>)
             if (strategy_.by == arithmetic::int8)
-                for (int j = 0; j < layout_.columns; ++j) {
+                for (int j = 0; j < layout_.columns(); ++j) {
                     std::int32_t sum = 0;
                     if (const code* const from = row(j))
-                        for (long k = 0; k < layout_.depth; ++k) sum += from[k];
+                        for (long k = 0; k < layout_.depth(); ++k) sum += from[k];
                     const_cast<std::int32_t*>(sums(e, panel))[j] = sum;
                 }
     }
     /// Code k / per_code of column j of a panel, as stored.
     code operator()(long e, long panel, int j, long k) const {
-        const long b = k / layout_.block, at = k % layout_.block / parts::per_code;
+        const long b = k / layout_.block(), at = k % layout_.block() / parts::per_code;
         code stored;
-        std::memcpy(&stored, block(e, panel, b) + 4 * (at / codes * layout_.columns + j) + at % codes * static_cast<long>(sizeof(code)), sizeof stored);
+        std::memcpy(&stored, block(e, panel, b) + 4 * (at / codes * layout_.columns() + j) + at % codes * static_cast<long>(sizeof(code)),
+                    sizeof stored);
         return stored;
     }
     /// Column j of a panel to a stored row and, where there are, its scales.
     void unpack(long e, long panel, int j, code* row, scale* scales_of) const {
-        for (long k = 0; k < layout_.depth; k += parts::per_code) row[k / parts::per_code] = (*this)(e, panel, j, k);
+        for (long k = 0; k < layout_.depth(); k += parts::per_code) row[k / parts::per_code] = (*this)(e, panel, j, k);
         if constexpr (parts::scaled)
-            for (long g = 0; g < groups(); ++g) scales_of[g] = scales(e, panel)[g * layout_.columns + j];
+            for (long g = 0; g < groups(); ++g) scales_of[g] = scales(e, panel)[g * layout_.columns() + j];
     }
 
 private:
-    long groups() const { return parts::group >= layout_.depth ? 1 : (layout_.depth + parts::group - 1) / parts::group; }
+    long groups() const { return parts::group >= layout_.depth() ? 1 : (layout_.depth() + parts::group - 1) / parts::group; }
     std::size_t bytes(long each) const {
         const auto size = static_cast<std::size_t>(each), n = static_cast<std::size_t>(experts_);
         if (size != 0 && n > (std::size_t(1) << 62) / size) throw std::bad_alloc{};

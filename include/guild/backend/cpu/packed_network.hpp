@@ -72,12 +72,14 @@ public:
             const cpu::layout& l = m.shape();
             for (long e = 0; e < m.experts(); ++e)
                 for (long p = 0; p < l.panels(); ++p)
-                    for (int j = 0; j < l.columns; ++j)
+                    for (int j = 0; j < l.columns(); ++j)
                         if (const long r = row(p, j); r < rows) put(m, e, p, j, e * rows + r, rows, *matrix(j));
         };
-        const int columns = up.shape().columns, half = columns / inputs_;
-        each(up, width_, [&](int j) { return inputs_ == 2 && j < half ? &to.gate : &to.up; }, [&](long p, int j) { return p * half + j % half; });
-        each(down, down.shape().outputs, [&](int) { return &to.down; }, [&](long p, int j) { return p * columns + j; });
+        const int columns = up.shape().columns(), half = columns / inputs_;
+        each(
+            up, width_, [&](int j) { return inputs_ == 2 && j < half ? &to.gate : &to.up; }, [&](long p, int j) { return p * half + j % half; });
+        each(
+            down, down.shape().outputs(), [&](int) { return &to.down; }, [&](long p, int j) { return p * columns + j; });
         to.gate_bias = gate_bias_, to.up_bias = up_bias_, to.down_bias = down_bias_;
     }
 
@@ -85,11 +87,11 @@ private:
     /// Row `at` of all matrices, one of `rows` an expert.
     template <class Storage> static void put(const packed_matrix<Format>& m, long e, long p, int j, long at, long rows, Storage& to) {
         if constexpr (has_scales<Format>) {
-            const long depth = m.shape().depth, across = scaled_format<Format>::blocks(depth, Format::columns);
+            const long depth = m.shape().depth(), across = scaled_format<Format>::blocks(depth, Format::columns);
             const long down = scaled_format<Format>::blocks(rows, Format::rows), r = at % rows;
             m.unpack(e, p, j, to.data.data() + at * scaled_format<Format>::codes(depth), to.scale.data() + (e * down + r / Format::rows) * across);
         } else {
-            m.unpack(e, p, j, to.data() + at * m.shape().depth, nullptr);
+            m.unpack(e, p, j, to.data() + at * m.shape().depth(), nullptr);
         }
     }
     static std::vector<float> copy(const stack<const float>& b, long E, long n) {

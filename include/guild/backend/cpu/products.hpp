@@ -87,16 +87,17 @@ void input_gradient(const kernels& with, const groups<float>& g, const piece& at
         gather(with.fp32, g.direct(), dc, at.row, at.rows, k0, k, nullptr, rows);
         for (long first = at.first; first < at.last; first += width) {
             const long count = std::min(width, at.last - first), m0 = first * with.columns, m = std::min(count * with.columns, da.cols - m0);
-            for (long i = 0; i < k; ++i)
-                for (long p = 0; p < count; ++p) {
-                    float* const to = panels + (p * depth_block + i) * with.columns;
-                    const long n = std::clamp<long>(m - p * with.columns, 0, with.columns);
-                    if constexpr (std::same_as<W, stack<const float>> || std::same_as<W, stack<float>>)
-                        std::copy_n(w.row(at.expert, k0 + i) + m0 + p * with.columns, n, to);
-                    else
-                        for (long j = 0; j < n; ++j) to[j] = w(at.expert, k0 + i, m0 + p * with.columns + j);
-                    std::fill_n(to + n, with.columns - n, 0.f);
+            for (long i = 0; i < k; ++i) {
+                float* const to = panels + i * with.columns;
+                const long stride = depth_block * with.columns;
+                if constexpr (std::same_as<W, stack<const float>> || std::same_as<W, stack<float>>) {
+                    with.spread(w.row(at.expert, k0 + i) + m0, m, 1.f, count, to, stride);
+                } else {
+                    float plain[group_columns];
+                    for (long j = 0; j < m; ++j) plain[j] = w(at.expert, k0 + i, m0 + j);
+                    with.spread(plain, m, 1.f, count, to, stride);
                 }
+            }
             for (long p = 0; p < count; ++p) {
                 detail::target out(da, at.row, at.rows, m0 + p * with.columns, with.columns);
                 sweep(with.fp32, rows, at.rows, panels + p * depth_block * with.columns, k, out.begin(add), out.stride(), add);
@@ -110,7 +111,6 @@ void input_gradient(const kernels& with, const groups<float>& g, const piece& at
 inline void weight_gradient(const kernels& with, const groups<float>& g, const piece& at, view<const float> dc, view<const float> a,
                             stack<float> dw) {
     alignas(64) float left[token_block * outer_rows], right[token_block * group_columns];
-    const long width = group_columns / with.columns;
     const view<float> out(dw.row(at.expert, 0), dc.cols, a.cols, dw.row_stride);
     for (long r0 = g.begin(at.expert); r0 < g.offset[at.expert + 1]; r0 += token_block) {
         const long k = std::min<long>(token_block, g.offset[at.expert + 1] - r0);
@@ -118,15 +118,15 @@ inline void weight_gradient(const kernels& with, const groups<float>& g, const p
             const long n0 = block * outer_rows, n = std::min(outer_rows, dc.cols - n0), tiles = (n + with.fp32.rows - 1) / with.fp32.rows;
             for (long i = 0; i < k; ++i) std::copy_n(dc.row(r0 + i) + n0, n, left + i * outer_rows);
             for (long m0 = 0; m0 < a.cols; m0 += group_columns) {
-                for (long i = 0; i < k; ++i) {
-                    const float* const from = a.row(g.from(r0 + i)) + m0;
-                    const float factor = g.factor ? g.factor[r0 + i] : 1.f;
-                    for (long j = 0; j < group_columns; ++j)
-                        right[(j / with.columns * token_block + i) * with.columns + j % with.columns] = m0 + j < a.cols ? from[j] * factor : 0.f;
-                }
+                const long m = std::min(group_columns, a.cols - m0), panels = (m + with.columns - 1) / with.columns;
+                for (long i = 0; i < k; ++i)
+                    with.spread(a.row(g.from(r0 + i)) + m0, m, g.factor ? g.factor[r0 + i] : 1.f, panels, right + i * with.columns,
+                                token_block * with.columns);
                 for (long t = 0, top = 0; t < tiles; ++t) {
                     const long height = n / tiles + (t < n % tiles);
-                    for (long p = 0; p < width && m0 + p * with.columns < a.cols; ++p) {
+                    for (long i = top + height; i < std::min(top + 2 * height, n); ++i)  // the sums that the next tile adds to
+                        for (long line = 0; line < m; line += 16) __builtin_prefetch(out.row(n0 + i) + m0 + line, 1);
+                    for (long p = 0; p < panels; ++p) {
                         detail::target c(out, n0 + top, height, m0 + p * with.columns, with.columns);
                         with.outer[height - 1](left + top, outer_rows, right + p * token_block * with.columns, k, c.begin(true), c.stride(), true);
                         c.end();

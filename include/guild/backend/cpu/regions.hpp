@@ -21,11 +21,12 @@
 
 namespace guild::inline v0::cpu::generic {
 #include <guild/backend/cpu/regions/vector_4.inl>
-#include <guild/backend/cpu/regions/integer_4.inl>
 #include <guild/backend/cpu/regions/tile.inl>
 #include <guild/backend/cpu/regions/decode.inl>
+#include <guild/backend/cpu/regions/activation.inl>
 inline constexpr auto flush = nullptr, unflush = nullptr;  // without fused multiply-adds the bits are its own anyway
 #include <guild/backend/cpu/regions/pairs.inl>
+#include <guild/backend/cpu/regions/integer_4.inl>
 #include <guild/backend/cpu/regions/integers.inl>
 #include <guild/backend/cpu/regions/table.inl>
 }  // namespace guild::inline v0::cpu::generic
@@ -40,12 +41,13 @@ inline constexpr auto flush = nullptr, unflush = nullptr;  // without fused mult
 #endif
 namespace guild::inline v0::cpu::avx2 {
 #include <guild/backend/cpu/regions/vector_8.inl>
-#include <guild/backend/cpu/regions/integer_8.inl>
 #include <guild/backend/cpu/regions/transpose.inl>
 #include <guild/backend/cpu/regions/flush.inl>
 #include <guild/backend/cpu/regions/tile.inl>
 #include <guild/backend/cpu/regions/decode.inl>
+#include <guild/backend/cpu/regions/activation.inl>
 #include <guild/backend/cpu/regions/pairs.inl>
+#include <guild/backend/cpu/regions/integer_8.inl>
 #include <guild/backend/cpu/regions/integers.inl>
 #include <guild/backend/cpu/regions/table.inl>
 }  // namespace guild::inline v0::cpu::avx2
@@ -59,12 +61,13 @@ namespace guild::inline v0::cpu::avx2 {
 #endif
 namespace guild::inline v0::cpu::avx512 {
 #include <guild/backend/cpu/regions/vector_16.inl>
-#include <guild/backend/cpu/regions/integer_16.inl>
 #include <guild/backend/cpu/regions/transpose.inl>
 #include <guild/backend/cpu/regions/flush.inl>
 #include <guild/backend/cpu/regions/tile.inl>
 #include <guild/backend/cpu/regions/decode.inl>
+#include <guild/backend/cpu/regions/activation.inl>
 #include <guild/backend/cpu/regions/pairs.inl>
+#include <guild/backend/cpu/regions/integer_16.inl>
 #include <guild/backend/cpu/regions/integers.inl>
 #include <guild/backend/cpu/regions/table.inl>
 }  // namespace guild::inline v0::cpu::avx512
@@ -77,7 +80,7 @@ namespace guild::inline v0::cpu::avx512 {
 #pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 #endif
 namespace guild::inline v0::cpu::avx512_vnni {
-using avx512::columns, avx512::lanes, avx512::count_to, avx512::counted, avx512::fetch;
+using namespace avx512;
 #include <guild/backend/cpu/regions/integer_vnni.inl>
 #include <guild/backend/cpu/regions/integers.inl>
 

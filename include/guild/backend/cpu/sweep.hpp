@@ -26,9 +26,10 @@ struct stretch {
 
 /// c [rows, columns] (+)= gathered rows times one block of a panel, in tiles of equal height, between which `next` is spread evenly.
 inline void sweep(const tile_kernels& with, const float* a, long rows, const void* b, long k, float* c, long c_stride, bool add, stretch next = {}) {
+    const long fetches = std::max(k / with.fetch_depth, 1L), lines = (next.bytes + 64 * fetches - 1) / (64 * fetches);
+    if (rows <= with.granule) return with.tile[0](a, b, k, c, c_stride, add, {next.at, lines});
     const long units = (rows + with.granule - 1) / with.granule, tiles = (units * with.granule + with.rows - 1) / with.rows;
-    const long fetches = std::max(k / with.fetch_depth, 1L), lines = (next.bytes + 64 * fetches - 1) / (64 * fetches),
-               each = (lines + tiles - 1) / tiles;
+    const long each = (lines + tiles - 1) / tiles;
     for (long t = 0, top = 0; t < tiles; ++t) {
         const long height = units / tiles + (t < units % tiles);
         const prefetch ahead{next.at + t * each * 64 * fetches, t * each < lines ? each : 0};

@@ -43,9 +43,16 @@ using row_kernel = void (*)(const float* from, long k, float by, void* to);
 using outer_kernel = void (*)(const float* a, long a_stride, const float* b, long k, float* c, long c_stride, bool add);
 /// Rows of k words of 32 bits, `stride` bytes apart, to a block [k, columns], zeros beyond n.
 using transpose_kernel = void (*)(const void* rows, long stride, long n, long k, void* block);
+/// A row of n numbers times `by` to a row of each of the panels, `panel_stride` apart, that hold it; zeros beyond n.
+using spread_kernel = void (*)(const float* from, long n, float by, long panels, float* to, long panel_stride);
 /// A block of stored numbers [k, columns] to float, scaled: scales [.., columns] for every `group` of the depth, in which the block begins at
 /// `first`.
 using decode_kernel = void (*)(const void* stored, const void* scales, long group, long first, long k, float* b);
+
+/// out = g sigmoid(g) u, n numbers.
+using swiglu_kernel = void (*)(const float* g, const float* u, long n, float* out);
+/// d_g, d_u = by d [n].
+using swiglu_gradient_kernel = void (*)(const float* g, const float* u, const float* d, long n, float* d_g, float* d_u);
 
 /// The kernels of one arithmetic. tile[(r - 1) / granule] serves r rows.
 struct tile_kernels {
@@ -78,6 +85,10 @@ struct kernels {
     tile_kernels fp32{};
     outer_kernel outer[14]{};
     transpose_kernel transpose = nullptr;
+    spread_kernel spread = nullptr;
+    float (*largest)(const float* x, long n) = nullptr;  ///< magnitude of n numbers; what is not a number is passed over
+    swiglu_kernel swiglu = nullptr;
+    swiglu_gradient_kernel swiglu_gradient = nullptr;
 };
 /// Those over packed bf16.
 struct bf16_kernels {

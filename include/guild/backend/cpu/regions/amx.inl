@@ -20,8 +20,10 @@ inline void leave_tiles(unsigned before) {
 
 inline void signed_row(const float* from, long k, float by, void* to) {
     auto* const out = static_cast<std::int8_t*>(to);
-    for (long i = 0; i < k; ++i) out[i] = static_cast<std::int8_t>(avx512_vnni::quantised(from[i], by));
-    for (long i = k; i < (k + 63) / 64 * 64; ++i) out[i] = 0;
+    avx512::each_padded(from, k, (k + 63) / 64 * 64, [&](long i, avx512::floats x) {
+        const auto b = __builtin_convertvector(avx512::quantised(x, by), avx512::bytes);
+        __builtin_memcpy(out + i, &b, sizeof b);
+    });
 }
 
 /// `High` x 16 rows x 32 outputs, `Depth` numbers of it at a time.

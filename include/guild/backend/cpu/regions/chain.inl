@@ -1,15 +1,12 @@
 // arithmetic::bf16_chain: vdpbf16ps adds the product of the odd numbers of a pair, then that of the even ones.
 
 inline void pair_row(const float* from, long k, float, void* to) {
+    typedef std::uint16_t halves __attribute__((vector_size(2 * avx512::lanes)));
     auto* const out = static_cast<std::uint16_t*>(to);
-    const long padded = (k + 31) / 32 * 32;
-    for (long i = 0; i < k; ++i) {
-        std::uint32_t u;
-        __builtin_memcpy(&u, from + i, 4);
-        const bool nan = (u & 0x7fffffffu) > 0x7f800000u;
-        out[i] = static_cast<std::uint16_t>(nan ? u >> 16 | 0x40u : (u + 0x7fffu + (u >> 16 & 1u)) >> 16);
-    }
-    for (long i = k; i < padded; ++i) out[i] = 0;
+    avx512::each_padded(from, k, (k + 31) / 32 * 32, [&](long i, avx512::floats x) {
+        const halves h = __builtin_convertvector(avx512::rounded(x) >> 16, halves);
+        __builtin_memcpy(out + i, &h, sizeof h);
+    });
 }
 
 template <int Rows> void tile_chain(const void* rows, const void* weights, long k, void* c, long c_stride, bool add, prefetch ahead) {

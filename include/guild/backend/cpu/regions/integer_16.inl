@@ -5,8 +5,13 @@ struct integer {
     static constexpr int words = 2;  ///< a word of activations takes two of its own, (0, 2) and (1, 3)
     static constexpr bool offset = false;
 
-    static void left(const int* q, std::uint32_t* to) {
-        for (int j = 0; j < 2; ++j) to[j] = (static_cast<std::uint32_t>(q[j]) & 0xffffu) | static_cast<std::uint32_t>(q[j + 2]) << 16;
+    /// Numbers q0 q1 q2 q3 of a word to the words (q0, q2) and (q1, q3) of 16 bits.
+    static void left(ints q, char* to) {
+        typedef std::int16_t shorts __attribute__((vector_size(2 * lanes)));
+        typedef std::uint64_t longs __attribute__((vector_size(2 * lanes)));
+        const longs x = as<longs>(__builtin_convertvector(q, shorts)), middle = longs{} + 0xffff0000u;
+        const longs y = (x & 0xffff00000000ffffu) | (x & middle) << 16 | (x >> 16 & middle);
+        __builtin_memcpy(to, &y, sizeof y);
     }
     struct right {
         reg even, odd;

@@ -5,10 +5,9 @@ struct integer {
     static constexpr int words = 1;
     static constexpr bool offset = false;
 
-    static void left(const int* q, std::uint32_t* to) {
-        std::uint32_t w = 0;
-        for (int j = 0; j < 4; ++j) w |= (static_cast<std::uint32_t>(q[j]) & 0xffu) << (8 * j);
-        *to = w;
+    static void left(ints q, char* to) {
+        const bytes b = __builtin_convertvector(q, bytes);
+        __builtin_memcpy(to, &b, sizeof b);
     }
     struct right {
         reg number[4];

@@ -1,22 +1,16 @@
 // arithmetic::int8: weights in words of 4 numbers of the depth, sums exact in 32 bits.
 
-/// To nearest, ties to even, within [-127, 127]; not a number: -127.
-inline int quantised(float x, float by) {
-    constexpr float to_integer = 12582912.f;  // 1.5 2^23: adding it leaves the rounded integer in the low bits
-    float q = x * by;
-    q = q > -127.f ? q : -127.f;
-    q = q < 127.f ? q : 127.f;
-    return static_cast<int>(q + to_integer - to_integer);
+/// To nearest, ties to even, within [-127, 127]; not a number: -127. `by` is 127 over the largest.
+inline ints quantised(floats x, float by) {
+    const floats to_integer = all(12582912.f);  // 1.5 2^23: adding it leaves the rounded integer in the low bits
+    floats q = x * by;
+    q = choose(q > all(-127.f), q, all(-127.f));
+    q = choose(q < all(127.f), q, all(127.f));
+    return as<ints>(as<uints>(q + to_integer)) - as<ints>(as<uints>(to_integer));
 }
-
-/// Every word of 4 numbers as `integer::left` wants it.
 inline void quantise_row(const float* from, long k, float by, void* to) {
-    auto* const out = static_cast<std::uint32_t*>(to);
-    for (long i = 0; i < (k + 63) / 64 * 16; ++i) {
-        int q[4];
-        for (int j = 0; j < 4; ++j) q[j] = 4 * i + j < k ? quantised(from[4 * i + j], by) : 0;
-        integer::left(q, out + i * integer::words);
-    }
+    auto* const out = static_cast<char*>(to);
+    each_padded(from, k, (k + 63) / 64 * 64, [&](long i, floats x) { integer::left(quantised(x, by), out + i * integer::words); });
 }
 
 template <int Rows> void tile_int8(const void* rows, const void* weights, long k, void* sums_of, long c_stride, bool add, prefetch ahead) {

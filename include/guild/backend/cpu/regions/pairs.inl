@@ -1,18 +1,17 @@
 // arithmetic::bf16 by fused multiply-adds in the order of tdpbf16ps. Activations are kept as floats that bf16 can hold, so that a step of the depth
 // broadcasts them from memory.
 
-/// Rounds to nearest, ties to even, as bf16 does; NaN stays NaN.
+/// The bits of a float rounded to bf16, to nearest, ties to even; NaN stays NaN.
+inline uints rounded(floats x) {
+    const uints u = as<uints>(x), nearest = u + 0x7fffu + (u >> 16 & 1u);
+    return where(x == x, nearest, u | 0x400000u) & 0xffff0000u;
+}
 inline void round_row(const float* from, long k, float, void* to) {
     auto* const out = static_cast<float*>(to);
-    const long padded = (k + 31) / 32 * 32;
-    for (long i = 0; i < k; ++i) {
-        std::uint32_t u;
-        __builtin_memcpy(&u, from + i, 4);
-        const bool nan = (u & 0x7fffffffu) > 0x7f800000u;
-        u = nan ? (u | 0x400000u) & 0xffff0000u : (u + 0x7fffu + (u >> 16 & 1u)) & 0xffff0000u;
-        __builtin_memcpy(out + i, &u, 4);
-    }
-    for (long i = k; i < padded; ++i) out[i] = 0;
+    each_padded(from, k, (k + 31) / 32 * 32, [&](long i, floats x) {
+        const uints u = rounded(x);
+        __builtin_memcpy(out + i, &u, sizeof u);
+    });
 }
 
 template <int Rows> void tile_pairs(const void* rows, const void* weights, long k, void* sums_of, long c_stride, bool add, prefetch ahead) {

@@ -4,6 +4,10 @@ constexpr kernels values() {
     kernels k{.level = level, .columns = columns, .tuned = tuned, .fp32 = fp32_tiles(count_to<vec::most_rows>::type{})};
     fill_outer(k, count_to<vec::most_rows>::type{});
     k.transpose = transpose;
+    k.spread = spread;
+    k.largest = largest;
+    k.swiglu = swiglu;
+    k.swiglu_gradient = swiglu_gradient;
     return k;
 }
 constexpr bf16_kernels bf16_values() {

@@ -68,7 +68,9 @@ inline void tile_four(const void* row, const void* weights, long k, void* c, lon
     sums<1> s[4];
     for (long i = 0; i < k; ++i, b += columns) {
         GUILD_CPU_UNROLL
-        for (int p = 0; p < 4; ++p) step(s[p], [&](int) { return a + i; }, b + p * block);
+        for (int p = 0; p < 4; ++p)
+            step(
+                s[p], [&](int) { return a + i; }, b + p * block);
     }
     GUILD_CPU_UNROLL
     for (int p = 0; p < 4; ++p) s[p].leave(static_cast<float*>(c) + p * c_stride, 0, add);

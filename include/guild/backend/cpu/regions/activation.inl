@@ -1,0 +1,68 @@
+// SwiGLU and its adjoint, number by number the same wherever a number stands.
+
+inline floats all(float v) { return floats{} + v; }
+inline floats madd(floats a, floats b, floats c) { return as<floats>(vec::fma(as<vec::reg>(a), as<vec::reg>(b), as<vec::reg>(c))); }
+inline floats choose(ints mask, floats yes, floats no) { return as<floats>(where(mask, as<uints>(yes), as<uints>(no))); }
+
+/// e^x as core/exp.hpp computes it.
+inline floats exponential(floats x) {
+    constexpr float to_integer = 12582912.f;  // 1.5 2^23: adding it leaves the rounded integer in the low bits
+    floats c = choose(x < all(-104.f), all(-104.f), x);
+    c = choose(c > all(89.f), all(89.f), c);
+    const floats shifted = madd(c, all(1.44269504088896341f), all(to_integer)), n = shifted - all(to_integer);
+    const floats r = madd(n, all(2.12194440054690583e-4f), madd(n, all(-0.693359375f), c));
+    floats p = all(1.9875691500e-4f);
+    p = madd(p, r, all(1.3981999507e-3f));
+    p = madd(p, r, all(8.3334519073e-3f));
+    p = madd(p, r, all(4.1665795894e-2f));
+    p = madd(p, r, all(1.6666665459e-1f));
+    p = madd(p, r, all(5.0000001201e-1f));
+    p = madd(as<floats>(as<vec::reg>(p * r)), r, r) + all(1.f);
+    const ints k = as<ints>(as<uints>(shifted) - 0x4b400000u), low = k >> 1, high = k - low;  // 2^k in two factors: denormals round once
+    return p * as<floats>(as<uints>(low + 127) << 23) * as<floats>(as<uints>(high + 127) << 23);
+}
+inline floats sigmoid(floats x) { return 1.f / (1.f + exponential(-x)); }
+
+/// f(numbers from i on) for vectors of n numbers, the last one filled with zeros.
+template <int In, int Out, class F> void each_vector(const float* const (&in)[In], long n, float* const (&out)[Out], F f) {
+    long i = 0;
+    floats x[In], y[Out];
+    for (; i + lanes <= n; i += lanes) {
+        for (int j = 0; j < In; ++j) x[j] = read<floats>(in[j] + i);
+        f(x, y);
+        for (int j = 0; j < Out; ++j) __builtin_memcpy(out[j] + i, &y[j], sizeof y[j]);
+    }
+    if (i == n) return;
+    const unsigned long rest = static_cast<unsigned long>(n - i) * 4;
+    for (int j = 0; j < In; ++j) {
+        x[j] = floats{};
+        __builtin_memcpy(&x[j], in[j] + i, rest);
+    }
+    f(x, y);
+    for (int j = 0; j < Out; ++j) __builtin_memcpy(out[j] + i, &y[j], rest);
+}
+
+/// The largest magnitude of n numbers; what is not a number is passed over.
+inline float largest(const float* x, long n) {
+    floats most{};
+    each_padded(x, n, n, [&](long, floats v) {
+        const floats magnitude = as<floats>(as<uints>(v) & 0x7fffffffu);
+        most = choose(magnitude > most, magnitude, most);
+    });
+    float found = 0;
+    for (int i = 0; i < lanes; ++i) found = most[i] > found ? most[i] : found;
+    return found;
+}
+
+/// out = g sigmoid(g) u
+inline void swiglu(const float* g, const float* u, long n, float* out) {
+    each_vector<2, 1>({g, u}, n, {out}, [](const floats* x, floats* y) { y[0] = x[0] * sigmoid(x[0]) * x[1]; });
+}
+/// d_g, d_u = by d
+inline void swiglu_gradient(const float* g, const float* u, const float* d, long n, float* d_g, float* d_u) {
+    each_vector<3, 2>({g, u, d}, n, {d_g, d_u}, [](const floats* x, floats* y) {
+        const floats s = sigmoid(x[0]), gs = x[0] * s;
+        y[0] = x[2] * x[1] * (s + gs * (1.f - s));
+        y[1] = x[2] * gs;
+    });
+}
