@@ -9,6 +9,7 @@
 #include <ctime>
 #include <utility>
 
+#include "main.hpp"
 #include "support.hpp"
 
 // Logits [T, P] to choice [T, W] and back, one thread, without the router's matrix product and without what a gate does to x.
@@ -127,7 +128,9 @@ template <int E, int K> void select(benchmark::State& state) {
 }
 template <int E, int K> void add_select() { benchmark::RegisterBenchmark(("select/top_k" + numbers(E, K)).c_str(), select<E, K>); }
 
-const bool registered = [] {
+}  // namespace
+
+int main(int count, char** arguments) {
     add<guild::deepseek_moe_2b>("deepseek_moe_2b");
     add<guild::deepseek_moe_16b>("deepseek_moe_16b");
     add<guild::deepseek_moe_145b>("deepseek_moe_145b");
@@ -193,7 +196,5 @@ const bool registered = [] {
     add_select<64, 6>();
     add_select<128, 8>();
     add_select<256, 8>();
-    return true;
-}();
-
-}  // namespace
+    return bench::run(count, arguments, {"--benchmark_min_time=0.1"});
+}

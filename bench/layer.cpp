@@ -1,274 +1,164 @@
 #include <guild/balance/telemetry.hpp>
 #include <guild/cost/layer.hpp>
-#include <guild/layer.hpp>
-#include <guild/presets.hpp>
 
-#include <benchmark/benchmark.h>
-
-#include <cmath>
-#include <concepts>
-#include <cstdlib>
-#include <map>
-#include <memory>
-#include <sstream>
-#include <string_view>
-#include <thread>
-
+#include "models.hpp"
 #include "naive.hpp"
-#include "support.hpp"
+#include "probes.hpp"
+#include "subject.hpp"
 
-// A whole layer, forward (layer/...) and forward + backward (training/...), with weights that come from memory: they are larger than
-// caches, and every round takes other tokens. In the same rounds run the naive loop of naive.hpp and, alone, the matrix products of
-// the layer on the plan that the layer made:
+// A whole layer, forward, over packed weights that come from memory: they are larger than caches, and every round takes other tokens.
 //
-//   naive_eigen      time of the naive loop over the layer's: above 1 the layer is faster. The loop has fp32 weights in every row
-//   overhead         the layer's time over that of its products: what gate, dispatch, activation and combine add
-//   gate_percent     the gate's share of a forward: the router's product and the stages, of the layer's time
-//   telemetry_percent  what telemetry costs after a forward, of the layer's time
-//   GFLOP/s, GB/s    of the layer: its products, and its weights read once for each expert with tokens (forward alone)
+//     layer/<model>/<format>/[skew:<load>/]T:<tokens>/threads:<n>
 //
-// GUILD_BENCH_SHAPE="H F E K S T" adds a layer of these numbers with DeepSeekMoE's gate, named `given`.
+//   format     float; bf16, activations fp32; bf16a, activations bf16; int8, activations int8
+//   skew       zipf: experts are chosen as often as 1, 1/2, 1/3, ..; six: all tokens choose the same six. Otherwise nearly uniform
+//
+// Beside it in the same rounds run the naive loop of naive.hpp and probes of what the machine can do at that time. Counters, of medians:
+//
+//   ms             time of the layer
+//   roofline       the least time in which the experts' work can be done, over the layer's: for each expert that has tokens the larger of
+//                  operations / peak and bytes of weights / bandwidth, one after the other
+//   naive_eigen    time of the naive loop, which has fp32 weights in every row, over the layer's: above 1 the layer is faster
+//   gate_percent, telemetry_percent   of the layer's time: router and stages of the gate; telemetry, called after a forward
+//   GFLOP/s, GB/s  of the layer: its products; its weights, read once for each expert with tokens
+//
+// A part runs unless a filter is given; --benchmark_filter=. runs everything, which takes half an hour and, for mixtral_8x7b, 12 GiB.
+// GUILD_BENCH_SECONDS: for how long each is repeated. GUILD_BENCH_SHAPE="H F E K S T" adds a layer of these numbers with DeepSeekMoE's gate:
+// layer/given/float.
 
 namespace {
 
 using guild::view;
 using matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using backend = guild::backend::eigen<guild::threads>;
 
-constexpr std::size_t least_rounds = 5;
-constexpr long bank = 1024;  // tokens to take from
-
-const guild::thread_pool& pool(int threads) {
-    static std::map<int, guild::thread_pool> pools;
-    return pools.try_emplace(threads, threads).first->second;
-}
-
-/// A layer's weights in its format and, as the same values, in fp32.
-template <class Model, class Format> struct subject {
-    guild::weights<Model, float> plain;
-    std::unique_ptr<guild::weights<Model, Format>> stored;
-    std::unique_ptr<guild::weights<Model, float>> gradient;
-
-    /// Uniform numbers of variance 1 / fan-in.
-    explicit subject(const Model& m) : plain(m) {
-        const guild::config& c = m.config;
-        unsigned long long random = 1;
-        const auto fill = [&](std::string_view name, auto& t) {
-            const int fan_in = name == "experts.down" ? c.expert_hidden : name == "shared.down" ? c.shared_width() : c.hidden;
-            const float size = std::sqrt(3.f / static_cast<float>(fan_in));
-            for (float& w : t) {
-                random = random * 6364136223846793005ull + 1442695040888963407ull;
-                w = size * (static_cast<float>(random >> 40) * 0x1p-23f - 1);
-            }
-        };
-        each_tensor(fill, plain);
-        if constexpr (!std::same_as<Format, float>) {
-            stored = std::make_unique<guild::weights<Model, Format>>(m);
-            const auto round = [](const char*, auto& from, auto& to) {
-                for (std::size_t i = 0; i < from.size(); ++i) {
-                    to[i] = typename std::remove_cvref_t<decltype(to)>::value_type(from[i]);
-                    from[i] = guild::decode(to[i]);
-                }
-            };
-            each_tensor(round, plain, *stored);
-        }
-    }
-    const guild::weights<Model, Format>& weights() const {
-        if constexpr (std::same_as<Format, float>) return plain;
-        else return *stored;
-    }
-};
-
-/// The matrix products of a layer, alone. What the activation and combine would have made is any numbers.
-template <class Model, class Format> class products {
-    using gradients = guild::weights<Model, float>;
+/// The contenders, and what they took so far.
+template <class Model, class Kind> class contest {
+    using packed = guild::packed<typename Kind::format>;
 
 public:
-    products(const guild::weights<Model, Format>& w, const backend& b, long T) : w_(w), backend_(b), c_(w.model.config), all_(T), T_(T) {
-        make(routed_, T * c_.top_k, c_.expert_hidden);
-        make(shared_, T, c_.shared_width());
-        bench::random(logits_, T, w.model.experts(), 1.f, 3);
-    }
-    void forward(view<const float> x, const guild::plan& plan) {
-        backend_.product(guild::groups<float>(all_), x, w_.router, logits_.shape(T_, c_.routed_experts));
-        up_and_down(routed(plan), x, w_.experts, routed_, c_.expert_hidden);
-        if (c_.shared_width() > 0) up_and_down(all_, x, w_.shared, shared_, c_.shared_width());
-    }
-    /// dx =, gradient +=
-    void backward(view<const float> x, view<float> dx, gradients& gradient, const guild::plan& plan) {
-        if (c_.shared_width() > 0) back(all_, x, w_.shared, shared_, dx, gradient.shared.lend(c_.shared_width(), c_.hidden), c_.shared_width());
-        const view<float> read = routed_.read.shape(plan.rows, c_.hidden);
-        back(routed(plan), x, w_.experts, routed_, read, gradient.experts.lend(c_.expert_hidden, c_.hidden), c_.expert_hidden);
-        const view<const float> logits = logits_.shape(T_, c_.routed_experts);
-        backend_.weight_gradient(guild::groups<float>(all_), logits, x, guild::stack<float>{gradient.router.data(), 0, c_.hidden});
-        backend_.input_gradient(guild::groups<float>(all_), logits, w_.router, dx, guild::into::add);
-    }
-
-private:
-    struct buffers {
-        guild::buffer<float> h, a, out, d_a, read;
-    };
-    void make(buffers& b, long rows, long width) {
-        bench::random(b.h, rows, 2 * width, 1.f, 1);
-        bench::random(b.a, rows, width, 1.f, 2);
-        bench::random(b.out, rows, c_.hidden, 1.f, 3);
-        b.d_a.shape(rows, width);
-        b.read.shape(rows, c_.hidden);
-    }
-    guild::groups<float> routed(const guild::plan& plan) const { return {c_.routed_experts, plan.offset.data(), plan.token.data()}; }
-    void up_and_down(const guild::groups<float>& g, view<const float> x, const auto& w, buffers& b, long width) {
-        const long rows = g.offset[g.count];
-        const view<float> h = b.h.shape(rows, 2 * width);
-        backend_.product(g, x, w.gate, h.columns(0, width));
-        backend_.product(g, x, w.up, h.columns(width, width));
-        backend_.product(g.direct(), view<const float>(b.a.shape(rows, width)), w.down, b.out.shape(rows, c_.hidden));
-    }
-    void back(const guild::groups<float>& g, view<const float> x, const auto& w, buffers& b, view<float> read, const auto& gradient, long width) {
-        const long rows = g.offset[g.count];
-        const view<const float> out = b.out.shape(rows, c_.hidden), a = b.a.shape(rows, width), h = b.h.shape(rows, 2 * width);
-        backend_.weight_gradient(g.direct(), out, a, gradient.down);
-        backend_.input_gradient(g.direct(), out, w.down, b.d_a.shape(rows, width), guild::into::overwrite);
-        backend_.weight_gradient(g, h.columns(width, width), x, gradient.up);
-        backend_.input_gradient(g.direct(), h.columns(width, width), w.up, read, guild::into::overwrite);
-        backend_.weight_gradient(g, h.columns(0, width), x, gradient.gate);
-        backend_.input_gradient(g.direct(), h.columns(0, width), w.gate, read, guild::into::add);
-    }
-
-    guild::weights_view<Format> w_;
-    backend backend_;
-    guild::config c_;
-    guild::one_group<float> all_;
-    long T_;
-    buffers routed_, shared_;
-    guild::buffer<float> logits_;
-};
-
-/// The contenders on one subject, and what they took so far.
-template <class Model, class Format> class contest {
-public:
-    contest(subject<Model, Format>& s, long T, int threads, bool training)
-        : subject_(s),
-          pool_(pool(threads)),
-          layer_(s.weights(), backend(pool_)),
-          parts_{s.plain.model, s.weights(), backend(pool_)},
-          products_(s.weights(), backend(pool_), T),
+    contest(const guild::weights<Model>& plain, const bench::packed_weights<Model, Kind>& w, long T, int threads)
+        : plain_(plain),
           T_(T),
-          training_(training) {
-        const long H = s.plain.model.config.hidden;
-        const view<float> all = bench::random(x_, bank, H, std::sqrt(3.f), 7);
-        tokens_ = Eigen::Map<matrix>(all.data, bank, H);
-        y_.resize(T, H), naive_y_.resize(T, H), dx_.resize(T, H);
-        dy_ = matrix::Random(T, H);
-        if (training && !s.gradient) s.gradient = std::make_unique<guild::weights<Model, float>>(s.plain.model);
-        training ? tape_.reserve(layer_, T) : workspace_.reserve(layer_, T);
+          pool_(bench::pool(threads)),
+          layer_(w, bench::backend(guild::threads{pool_}, Kind::by())),
+          parts_{plain.model, w, bench::backend(guild::threads{pool_}, Kind::by())},
+          tokens_(T, plain.model.config.hidden),
+          y_(T, plain.model.config.hidden),
+          naive_y_(T, plain.model.config.hidden),
+          probes_(threads, Kind::multiplies) {
+        workspace_.reserve(layer_, T);
+        layer_.forward(tokens_.x(), y_, workspace_, tokens_.side());
     }
     void layer() {
-        first_ = (first_ + T_) % (bank - T_ + 1);
-        const view<const float> x = tokens();
-        layer_time_.time([&] {
-            if (!training_) return layer_.forward(x, y_, workspace_);
-            layer_.forward(x, y_, tape_);
-            layer_.backward(dy_, dx_, *subject_.gradient, tape_);
-        });
+        tokens_.next();
+        time_.time([&] { layer_.forward(tokens_.x(), y_, workspace_, tokens_.side()); });
     }
     /// What is compared, on the tokens and the plan of the last call of layer().
     void others() {
-        guild::workspace<float>& ws = training_ ? tape_ : workspace_;
-        const matrix x = tokens_.middleRows(first_, T_);
-        naive_time_.time([&] {
-            bench::naive naive(subject_.plain.model.config, ws.plan, ws.gate.choice);
-            naive.forward(subject_.plain, x, naive_y_, pool_);
-            if (training_) naive.backward(subject_.plain, dy_, dx_, *subject_.gradient, pool_);
+        guild::workspace<float>& ws = workspace_;
+        work_.push_back(bench::work_of(plain_.model.config, layer_.load(ws).count, T_, Kind::bytes));
+        probes_.sample();
+        const matrix x = tokens_.copy();
+        naive_time_.time([&] { bench::naive(plain_.model.config, ws.plan, ws.gate.choice).forward(plain_, x, naive_y_, pool_); });
+        gate_time_.time([&] {  // the same again
+            guild::step::logits(parts_, tokens_.x(), tokens_.side(), ws);
+            guild::step::choose(parts_, T_, tokens_.side(), ws);
         });
-        if (!training_) {
-            gate_time_.time([&] {  // the same again
-                guild::step::logits(parts_, tokens(), {}, ws);
-                guild::step::choose(parts_, T_, {}, ws);
-            });
-            telemetry_time_.time([&] { telemetry_.add(layer_, ws); });
-        }
-        products_time_.time([&] {
-            products_.forward(tokens(), ws.plan);
-            if (training_) products_.backward(tokens(), dx_, *subject_.gradient, ws.plan);
-        });
+        telemetry_time_.time([&] { telemetry_.add(layer_, ws); });
     }
-    /// Whether the naive loop computed the same in the last round.
-    bool agrees() const { return (y_ - naive_y_).norm() <= 1e-4f * y_.norm(); }
-    std::size_t rounds() const { return products_time_.rounds(); }
+    /// Whether the naive loop computed the same in the last round, but for rounding.
+    bool agrees() const { return (y_ - naive_y_).norm() <= static_cast<float>(Kind::apart) * y_.norm(); }
 
     void report(benchmark::State& state) const {
-        const double time = layer_time_.median();
-        const guild::cost::mixture cost = guild::cost::of(subject_.plain.model);
+        const double time = time_.median();
+        const guild::cost::mixture cost = guild::cost::of(plain_.model);
+        std::vector<double> least;
+        for (const auto& round : work_) least.push_back(bench::limits::roofline_seconds(round, probes_.peak(), probes_.bandwidth()));
         double reached = 0;
-        for (const long n : layer_.load(training_ ? tape_ : workspace_).count) reached += n > 0;
+        for (const long n : layer_.load(workspace_).count) reached += n > 0;
+        state.counters["ms"] = 1e3 * time;
+        state.counters["roofline"] = bench::median(least) / time;
         state.counters["naive_eigen"] = naive_time_.median() / time;
-        state.counters["overhead"] = time / products_time_.median();
-        state.counters["GFLOP/s"] = (training_ ? 3 : 1) * cost.forward_flops(static_cast<double>(T_)) / time * 1e-9;
-        if (training_) return;
         state.counters["gate_percent"] = 100 * gate_time_.median() / time;
         state.counters["telemetry_percent"] = 100 * telemetry_time_.median() / time;
-        state.counters["GB/s"] = cost.weight_bytes(reached, sizeof(Format)) / time * 1e-9;
+        state.counters["GFLOP/s"] = cost.forward_flops(static_cast<double>(T_)) / time * 1e-9;
+        state.counters["GB/s"] = cost.weight_bytes(reached, Kind::bytes) / time * 1e-9;
     }
 
 private:
-    view<const float> tokens() const { return view<const float>(tokens_.middleRows(first_, T_)); }
-
-    subject<Model, Format>& subject_;
+    const guild::weights<Model>& plain_;
+    long T_;
     const guild::thread_pool& pool_;
-    guild::layer<Model, Format, backend> layer_;
-    guild::parts<Model, Format, backend> parts_;
-    products<Model, Format> products_;
-    long T_, first_ = 0;
-    bool training_;
-    guild::buffer<float> x_;
-    matrix tokens_, y_, naive_y_, dy_, dx_;
+    guild::layer<Model, packed, bench::backend> layer_;
+    guild::parts<Model, packed, bench::backend> parts_;
+    bench::tokens tokens_;
+    matrix y_, naive_y_;
     guild::workspace<float> workspace_;
-    guild::tape<float> tape_;
-    bench::stopwatch layer_time_, naive_time_, products_time_, gate_time_, telemetry_time_;
+    bench::probes probes_;
+    std::vector<std::vector<bench::limits::work>> work_;
+    bench::stopwatch time_, naive_time_, gate_time_, telemetry_time_;
     guild::telemetry telemetry_;
 };
 
-template <class Model, class Format> void add(const std::string& name, const Model& model, std::initializer_list<long> tokens, bool training) {
-    const std::string format = std::same_as<Format, float> ? "float" : "bf16", key = name + "/" + format;
-    const int most = static_cast<int>(std::thread::hardware_concurrency());
-    for (const long T : tokens)
-        for (int threads = 1; threads <= most; threads = threads < most ? std::min(2 * threads, most) : most + 1) {
-            const auto run = [=](benchmark::State& state) {
-                auto& s = bench::held<subject<Model, Format>>(key, [&] { return new subject<Model, Format>(model); });
-                contest<Model, Format> c(s, T, threads, training);
-                for (auto _ : state) {
-                    c.layer();
-                    state.PauseTiming();
-                    c.others();
-                    state.ResumeTiming();
-                }
-                while (c.rounds() < least_rounds) c.layer(), c.others();
+/// One line. `prepare`: what is to be done with the weights.
+template <class Kind, class Model, class Prepare>
+void add(const std::string& name, const std::string& load, const Model& m, long T, Prepare prepare) {
+    for (const int threads : bench::thread_counts()) {
+        const auto run = [=](benchmark::State& state) {
+            try {
+                auto& plain = bench::plain_weights(name + load, m);
+                prepare(plain, T);
+                contest<Model, Kind> c(plain, bench::packed<Model, Kind>(name + load, plain), T, threads);
+                for (auto _ : state) c.layer();
+                bench::rounds([&] { c.layer(), c.others(); });
                 if (!c.agrees()) state.SkipWithError("the naive loop computed something else");
                 c.report(state);
-            };
-            const std::string full = (training ? "training/" : "layer/") + key + "/T:" + std::to_string(T) + "/threads:" + std::to_string(threads);
-            benchmark::RegisterBenchmark(full.c_str(), run)->Unit(benchmark::kMillisecond);
-        }
+            } catch (const std::exception& e) { state.SkipWithError(e.what()); }
+        };
+        const std::string full = "layer/" + name + "/" + Kind::name + load + "/T:" + std::to_string(T) + "/threads:" + std::to_string(threads);
+        benchmark::RegisterBenchmark(full.c_str(), run)->Unit(benchmark::kMillisecond);
+    }
+}
+template <class... Kinds, class Model> void add(const std::string& name, const Model& m, std::initializer_list<long> tokens) {
+    const auto each = [&]<class Kind>(Kind) {
+        for (const long T : tokens) add<Kind>(name, "", m, T, [](auto&, long) {});
+    };
+    (each(Kinds{}), ...);
 }
 
-const bool registered = [] {
-    add<guild::deepseek_moe_2b, float>("deepseek_moe_2b", {}, {1, 16, 128, 512}, false);
-    add<guild::deepseek_moe_2b, float>("deepseek_moe_2b", {}, {512}, true);
-    add<guild::qwen3_30b_a3b, float>("qwen3_30b_a3b", {}, {1, 128}, false);
-    add<guild::deepseek_moe_16b, float>("deepseek_moe_16b", {}, {1, 16, 64, 128, 512}, false);
-    add<guild::deepseek_moe_16b, float>("deepseek_moe_16b", {}, {1, 16, 128, 512}, true);
-    add<guild::deepseek_moe_16b, guild::bf16>("deepseek_moe_16b", {}, {1, 16, 64, 128, 512}, false);
-    if (const char* shape = std::getenv("GUILD_BENCH_SHAPE")) {
-        guild::dynamic_model<guild::deepseek_moe_gate> m;
-        long T = 0;
-        std::istringstream in(shape);
-        in >> m.config.hidden >> m.config.expert_hidden >> m.config.routed_experts >> m.config.top_k >> m.config.shared_experts >> T;
-        if (!in || T < 1 || T > bank) throw guild::argument_error("GUILD_BENCH_SHAPE: expected six numbers, H F E K S T, T from 1 to 1024");
-        m.check();
-        add<decltype(m), float>("given", m, {T}, false);
-        add<decltype(m), float>("given", m, {T}, true);
+/// A table from which tokens get K distinct experts, e drawn with probability 1 / (e + 1): the K largest of log p - log(-log u).
+void zipf(guild::weights<bench::routed_by_table>& w, long T) {
+    const int E = w.model.config.routed_experts, K = w.model.config.top_k;
+    if (!w.table.empty()) return;
+    for (long id = 0; id < bench::tokens::bank(T); ++id) {
+        std::vector<std::pair<double, int>> key;
+        for (int e = 0; e < E; ++e) key.emplace_back(-std::log1p(e) - std::log(-std::log(guild::uniform(1, 0, id, e) + 1e-300)), e);
+        std::partial_sort(key.begin(), key.begin() + K, key.end(), std::greater<>());
+        for (int k = 0; k < K; ++k) w.table.push_back(key[static_cast<std::size_t>(k)].second);
     }
-    return true;
-}();
+}
+void six(guild::weights<bench::routed_by_table>& w, long T) {
+    const int K = w.model.config.top_k;
+    if (!w.table.empty()) return;
+    for (long i = 0; i < bench::tokens::bank(T) * K; ++i) w.table.push_back(static_cast<int>(i % K));
+}
 
 }  // namespace
+
+int main(int count, char** arguments) {
+    using bench::as_bf16, bench::as_bf16a, bench::as_float, bench::as_int8;
+    add<as_float, as_bf16, as_bf16a, as_int8>("deepseek_moe_2b", guild::deepseek_moe_2b{}, {1, 16, 128, 512});
+    add<as_float, as_bf16, as_bf16a, as_int8>("deepseek_moe_16b", guild::deepseek_moe_16b{}, {1, 4, 16, 64, 128, 512, 2048});
+    add<as_float, as_bf16, as_bf16a, as_int8>("qwen3_30b_a3b", guild::qwen3_30b_a3b{}, {1, 16, 128, 512});
+    add<as_float, as_bf16, as_bf16a, as_int8>("olmoe", bench::olmoe{}, {1, 16, 128, 512});
+    add<as_float, as_bf16, as_bf16a, as_int8>("deepseek_v3_slice", bench::deepseek_v3_slice{}, {1, 16, 128});
+    add<as_bf16, as_bf16a>("mixtral_8x7b", guild::mixtral_8x7b{}, {1, 16, 128});
+    add<as_float>("deepseek_moe_16b", "/skew:zipf", bench::routed_by_table{}, 512, zipf);
+    add<as_float>("deepseek_moe_16b", "/skew:six", bench::routed_by_table{}, 512, six);
+    if (const auto [m, T] = bench::given(); T > 0) add<as_float>("given", m, {T});
+
+    const std::string usual = "^layer/(given/.*|deepseek_moe_2b/float/T:(1|128)|deepseek_moe_16b/float/T:(1|16|128|512))" + bench::one_and_all() +
+                              "|^layer/(deepseek_moe_16b/float/skew:.*|deepseek_moe_16b/(bf16|bf16a|int8)/T:(1|128)|qwen3_30b_a3b/float/T:(1|128))" +
+                              bench::all();
+    return bench::run(count, arguments, {bench::one_turn, "--benchmark_filter=" + usual});
+}

@@ -2,6 +2,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include "main.hpp"
 #include "support.hpp"
 
 /// The plan of T tokens that each choose K of E experts at random: counts, then the stable sort.
@@ -33,3 +34,5 @@ BENCHMARK(plan)
     ->Args({512, 8, 2})
     ->Args({512, 256, 8})
     ->Args({4096, 256, 8});
+
+int main(int count, char** arguments) { return bench::run(count, arguments, {"--benchmark_min_time=0.1"}); }

@@ -1,17 +1,26 @@
 #pragma once
 #include <guild/core/buffer.hpp>
 #include <guild/core/random.hpp>
+#include <guild/parallel/thread_pool.hpp>
 
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 /// What the benchmarks share.
 namespace bench {
+
+inline double median(std::vector<double> numbers) {
+    const auto middle = numbers.begin() + static_cast<std::ptrdiff_t>(numbers.size() / 2);
+    std::nth_element(numbers.begin(), middle, numbers.end());
+    return *middle;
+}
 
 /// Times of one contender. Contenders run in turn, one round after the other, so that a slow moment of the machine meets all of
 /// them; what is compared are medians.
@@ -23,16 +32,26 @@ public:
         seconds_.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     }
     std::size_t rounds() const { return seconds_.size(); }
-    double median() const {
-        std::vector<double> s = seconds_;
-        const auto middle = s.begin() + static_cast<std::ptrdiff_t>(s.size() / 2);
-        std::nth_element(s.begin(), middle, s.end());
-        return *middle;
-    }
+    double median() const { return bench::median(seconds_); }
 
 private:
     std::vector<double> seconds_;
 };
+
+/// round() often enough for medians: at least 5 times, and until GUILD_BENCH_SECONDS have passed (1 unless it is set) or 201 rounds.
+template <class F> void rounds(F round) {
+    const char* const asked = std::getenv("GUILD_BENCH_SECONDS");
+    const double seconds = asked ? std::atof(asked) : 1;
+    const auto start = std::chrono::steady_clock::now();
+    const auto passed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+    for (int done = 0; done < 5 || (done < 201 && passed() < seconds); ++done) round();
+}
+
+/// The pool of so many threads.
+inline const guild::thread_pool& pool(int threads) {
+    static std::map<int, guild::thread_pool> pools;
+    return pools.try_emplace(threads, threads).first->second;
+}
 
 /// A counter: the time of an iteration over n.
 inline benchmark::Counter time_of_one(long n) {
@@ -46,21 +65,27 @@ template <class S> guild::view<S> random(guild::buffer<S>& memory, long rows, lo
     return v;
 }
 
-/// One object of any type, with its name.
-struct holder {
-    std::string name;
-    std::shared_ptr<void> object;
-};
-inline holder held_object;
-
-/// Holds one object at a time, too large to hold two, for benchmarks that follow each other: the one of this name, made by `make`
-/// after the one before has been released.
-template <class T, class Make> T& held(const std::string& name, Make make) {
-    if (held_object.name != name) {
-        held_object = {};
-        held_object = {name, std::shared_ptr<T>(make())};
+/// A place for one object of any type, too large to hold two, for benchmarks that follow each other: `get` gives the one of this name,
+/// made by `make` after the one before has been released.
+class holder {
+public:
+    template <class T, class Make> T& get(const std::string& name, Make make) {
+        if (name_ != name) {
+            release();
+            object_ = std::shared_ptr<T>(make());
+            name_ = name;
+        }
+        return *static_cast<T*>(object_.get());
     }
-    return *static_cast<T*>(held_object.object.get());
-}
+    bool holds(const std::string& name) const { return name_ == name; }
+    void release() {
+        object_.reset();
+        name_.clear();
+    }
+
+private:
+    std::string name_;
+    std::shared_ptr<void> object_;
+};
 
 }  // namespace bench
