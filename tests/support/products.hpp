@@ -15,6 +15,7 @@
 #define GUILD_TEST_MORE_KERNELS(prefix)                                  \
     prefix template const tile_kernels& avx512_vnni::int8_table<void>(); \
     prefix template const bf16_kernels& avx512_bf16::bf16_table<void>(); \
+    prefix template const kernels& amx::table<void>();                   \
     prefix template const bf16_kernels& amx::bf16_table<void>();         \
     prefix template const tile_kernels& amx::int8_table<void>();
 

@@ -68,6 +68,7 @@ void multiply(const kernels& with, const groups<float>& g, const piece& at, view
     const strategy& how = w.computed();
     const bool few = how.few && at.rows <= how.few->rows, decode = how.decode && !few;
     const tile_kernels& tiles = few ? *how.few : *how.tiles;
+    const long ahead = with.tuned.ahead(at.rows, tiles.rows);
     const bool near = at.rows == 1 && tiles.four && !decode && l.depth() <= 2 * depth_block;
     const auto block = [&](long b, const float* by) {
         const long k = l.k(b);
@@ -81,8 +82,9 @@ void multiply(const kernels& with, const groups<float>& g, const piece& at, view
                 continue;
             }
             if (decode) how.decode(stored, w.scales(at.expert, p), parts_of<Format>::group, b * l.block(), k, plain);
+            const stretch next = ahead > 0 ? stretch{reinterpret_cast<const char*>(stored) + ahead, l.bytes_of(b)} : stretch{};
             sweep(tiles, rows, at.rows, decode ? static_cast<const void*>(plain) : stored, k, c.panel(p - at.first, at.rows, with.columns),
-                  with.columns, b > 0, {reinterpret_cast<const char*>(stored) + with.tuned.ahead, l.bytes_of(b)});
+                  with.columns, b > 0, next);
         }
     };
     const auto all = [&](const float* by) {

@@ -27,6 +27,7 @@ inline const kernels* kernels_of(isa level) {
     detail::check_level(level);
 #if defined(__GNUC__)
 #if defined(__x86_64__)
+    if (level >= isa::amx) return &amx::table<>();
     if (level >= isa::avx512) return &avx512::table<>();
     if (level >= isa::avx2) return &avx2::table<>();
 #endif

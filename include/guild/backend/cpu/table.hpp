@@ -71,10 +71,13 @@ struct tile_kernels {
     explicit operator bool() const { return rows > 0; }
 };
 
-/// Numbers of an instruction set, measured (regions/*.inl say where).
+/// Numbers of an instruction set, measured (regions/vector_*.inl and amx.inl say where): how many bytes the prefetch of weights runs before their use,
+/// 0 for none, where a panel meets one row, one tile of rows, or several; and from how many rows of an expert on its weights cost less
+/// than its products.
 struct tuning {
-    long ahead;  ///< bytes that the prefetch of weights runs before their use
-    long ridge;  ///< rows of an expert from which its weights cost less than its products
+    long one_row, one_tile, tiles, ridge;
+
+    long ahead(long rows, int most) const { return rows == 1 ? one_row : rows <= most ? one_tile : tiles; }
 };
 
 /// The kernels of one instruction set that every layer uses.
