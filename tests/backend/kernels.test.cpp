@@ -53,7 +53,7 @@ std::vector<machine> machines() {
         static const cpu::bf16_kernels f = emulated::avx512::bf16_values(), chain = emulated::avx512_bf16::bf16_values(), tiles = [] {
             cpu::bf16_kernels k = chain;
             k.pairs = emulated::amx::tiles<false>(emulated::avx512_bf16::pair_row);
-            k.pairs.enter = nullptr, k.pairs.leave = nullptr;
+            k.pairs.enter = emulated::flush, k.pairs.leave = emulated::unflush;  // there are no tiles to configure
             return k;
         }();
         static const cpu::tile_kernels int8 = emulated::avx512::int8_table<>(), vnni = emulated::avx512_vnni::int8_table(), tiles8 = [] {
@@ -195,7 +195,7 @@ TEST_CASE("int8: sums are exact on every instruction set") {
                 float largest = 0;
                 for (long k = 0; k < K; ++k) largest = std::max(largest, std::fabs(a[k]));
                 const int sum = cpu::order::int8(
-                    a, largest > 0 ? 127 / largest : 0, [&](long k) { return w.row(0, n)[k]; }, K);
+                    a, cpu::order::inverse_scale(largest), [&](long k) { return w.row(0, n)[k]; }, K);
                 return static_cast<float>(sum) * (largest / 127) * w.scales(0, n)[0];
             });
         });

@@ -8,7 +8,7 @@
 namespace guild::inline v0::backend {
 
 /// The CPU path. In float the kernels of backend/cpu, for the instruction set that the machine is found to have; in double, and where the
-/// machine has none of them, Eigen's products in fixed tiles (tile.hpp); other scalars take the loops of `reference`. Weights in any format. An executor
+/// compiler is neither g++ nor clang, Eigen's products in fixed tiles (tile.hpp); other scalars take the loops of `reference`. Weights in any format. An executor
 /// spreads the work over threads, never inside a product: a row's result depends on that row alone, not on threads, on the other rows, nor
 /// on alignment. No allocation; each thread that runs a product needs about 0.3 MiB of stack.
 template <class Executor = serial> struct eigen : reference {
@@ -52,7 +52,7 @@ template <class Executor = serial> struct eigen : reference {
         }
     }
 
-    /// A network of float or bf16 weights in the layout of the kernels, for packed_weights.
+    /// A network of weights in any format in the layout of the kernels, for packed_weights.
     template <class Matrix>
     requires cpu::have_kernels auto pack(const feed_forward<Matrix, stack<const float>>& n, long E, long F, long H) const {
         using format = typename cpu::format_in<Matrix>::type;

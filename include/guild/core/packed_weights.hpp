@@ -41,12 +41,14 @@ public:
         : model_(checked(m, w)),
           table_(w.gate.table),
           vocabulary_(w.gate.vocabulary),
-          experts_(b.pack(w.experts, m.config.routed_experts, m.config.expert_hidden, m.config.hidden)),
-          shared_(b.pack(w.shared, m.config.shared_width() > 0, m.config.shared_width(), m.config.hidden)) {
+          experts_(b.pack(used(m, w.experts), m.config.routed_experts, m.config.expert_hidden, m.config.hidden)),
+          shared_(b.pack(used(m, w.shared), m.config.shared_width() > 0, m.config.shared_width(), m.config.hidden)) {
         rest_.resize(m);
         rest_.copy(w, m.config.hidden);
         router_ = detail::pack_router(b, plain_router(), m.extent().experts + m.extent().extra, m.config.hidden);
     }
+    packed_weights(packed_weights&&) = default;  // a copy would lend the router of the original
+    packed_weights& operator=(packed_weights&&) = default;
     const Model& model() const { return model_; }
     /// The same numbers in plain weights, exactly: to train on, or to pack in another way.
     weights<Model, Format> unpack() const requires requires(const network& n, network_weights<Format, S>& to) { n.unpack(to); }
@@ -70,6 +72,11 @@ public:
 
 private:
     stack<const S> plain_router() const { return {rest_.router.data(), 0, model_.config.hidden}; }
+    /// Without the gate that an activation of one input does not read.
+    template <class View> static View used(const Model& m, View network) {
+        if (m.activation.inputs == 1) network.gate = {}, network.gate_bias = {};
+        return network;
+    }
     static const Model& checked(const Model& m, const source& w) {
         check::weights(m, w);
         return m;

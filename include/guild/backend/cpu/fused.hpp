@@ -1,10 +1,10 @@
 #pragma once
+#include <guild/backend/cpu/order.hpp>
 #include <guild/backend/cpu/packed_network.hpp>
 #include <guild/dispatch/plan.hpp>
 #include <guild/expert/activation.hpp>
 
 #include <bit>
-#include <cmath>
 
 /// What is computed over packed weights: rows of an expert are gathered a block of the depth at a time and meet each block of weights once, in the
 /// order in which memory holds them; what follows a product (bias, activation, weighted sum) happens on sums that are still in the cache.
@@ -39,7 +39,7 @@ struct row_scales {
         for (long r = 0; r < rows; ++r) {
             const float largest = with.largest(a.row(g.from(row + r)), a.cols);
             scale[r] = largest / 127;
-            inverse[r] = largest > 0 ? 127 / largest : 0;
+            inverse[r] = order::inverse_scale(largest);
         }
     }
 };

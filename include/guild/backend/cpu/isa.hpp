@@ -16,7 +16,7 @@
 /// meets. Decided by feature bits alone: virtual machines report models that they are not.
 namespace guild::inline v0::cpu {
 
-/// In ascending order: each has what those before it have. `generic` is the compiler's own code, through Eigen.
+/// In ascending order: each has what those before it have. `generic` is what the compiler itself makes.
 enum class isa { generic, avx2, avx512, avx512_vnni, avx512_bf16, amx };
 
 inline constexpr std::string_view isa_names[] = {"generic", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"};
@@ -24,15 +24,23 @@ constexpr std::string_view name(isa i) { return isa_names[static_cast<int>(i)]; 
 
 namespace detail {
 
-/// Asks the system once for the tile registers; threads started later inherit the permission.
-inline bool amx_permitted() {
 #if defined(__x86_64__) && defined(__linux__)
-    constexpr long arch_req_xcomp_perm = 0x1023, tile_data = 18;
-    return syscall(SYS_arch_prctl, arch_req_xcomp_perm, tile_data) == 0;
-#else
-    return false;
-#endif
+/// Whether Linux can give a process the tile registers.
+inline bool tiles_supported() {
+    constexpr long arch_get_xcomp_supp = 0x1021;
+    unsigned long components = 0;
+    return syscall(SYS_arch_prctl, arch_get_xcomp_supp, &components) == 0 && (components >> 18 & 1) != 0;
 }
+/// Asks for them, once and for the whole process: from then on its signal stacks need 8 KiB more.
+inline bool tiles_permitted() {
+    constexpr long arch_req_xcomp_perm = 0x1023, tile_data = 18;
+    static const bool given = syscall(SYS_arch_prctl, arch_req_xcomp_perm, tile_data) == 0;
+    return given;
+}
+#else
+inline bool tiles_supported() { return false; }
+inline bool tiles_permitted() { return false; }
+#endif
 
 inline isa detect() {
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -51,7 +59,7 @@ inline isa detect() {
     if (a7 >= 1) __get_cpuid_count(7, 1, &a71, &unused, &unused, &unused);
     if (!bit(a71, 5)) return isa::avx512_vnni;
     const bool tile_bf16_int8 = bit(d7, 24) && bit(d7, 22) && bit(d7, 25);
-    return tile_bf16_int8 && saves(0x60000) && amx_permitted() ? isa::amx : isa::avx512_bf16;
+    return tile_bf16_int8 && saves(0x60000) && tiles_supported() ? isa::amx : isa::avx512_bf16;
 #else
     return isa::generic;
 #endif
@@ -75,10 +83,13 @@ inline isa detected() {
     static const isa found = detail::detect();
     return found;
 }
-/// What kernels use unless told otherwise: `detected`, or what the environment variable GUILD_ISA says when the first one asks. Throws
+/// What kernels use unless told otherwise, tiles only if the system permits them: `detected`, or what the environment variable GUILD_ISA says when the first one asks. Throws
 /// argument_error if that is no instruction set, or one that the machine lacks.
 inline isa active() {
-    static const isa found = detail::chosen(std::getenv("GUILD_ISA"), detected());
+    static const isa found = [] {
+        const isa asked = detail::chosen(std::getenv("GUILD_ISA"), detected());
+        return asked == isa::amx && !detail::tiles_permitted() ? isa::avx512_bf16 : asked;
+    }();
     return found;
 }
 

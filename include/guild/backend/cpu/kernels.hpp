@@ -19,6 +19,7 @@ namespace detail {
 inline void check_level(isa level) {
     if (level > detected())
         guild::detail::raise<argument_error>("guild::cpu: asked for ", name(level), ", expected at most what this machine has, ", name(detected()));
+    if (level == isa::amx && !tiles_permitted()) guild::detail::raise<argument_error>("guild::cpu: asked for amx, which the system does not permit");
 }
 }  // namespace detail
 

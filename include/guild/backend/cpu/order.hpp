@@ -20,11 +20,17 @@ template <class W> float fp32(const float* a, W w, long K) {
     return sum;
 }
 
-/// A denormal number becomes a zero of its sign.
+/// Denormal operands are zeros of their sign, and so is a result that is denormal after it was rounded to 24 bits.
 inline float flushed(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.f, x) : x; }
-/// a b + c as the bf16 instructions compute it: denormals are zero before and after.
-inline float flushed_fma(float a, float b, float c) { return flushed(std::fma(flushed(a), flushed(b), flushed(c))); }
-inline float flushed_sum(float a, float b) { return flushed(flushed(a) + flushed(b)); }
+inline float flushed(double exact, float rounded) { return std::fabs(exact) < 0x1p-126 - 0x1p-151 ? std::copysign(0.f, rounded) : rounded; }
+inline float flushed_fma(float x, float y, float z) {
+    const float a = flushed(x), b = flushed(y), c = flushed(z);
+    return flushed(std::fma(static_cast<double>(a), static_cast<double>(b), static_cast<double>(c)), std::fma(a, b, c));
+}
+inline float flushed_sum(float x, float y) {
+    const float a = flushed(x), b = flushed(y);
+    return flushed(static_cast<double>(a) + static_cast<double>(b), a + b);
+}
 inline float rounded(float x) { return decode(guild::bf16(x)); }
 
 /// The order of tdpbf16ps: of 32 the even and the odd products apart.
@@ -60,6 +66,8 @@ inline int quantised(float x, float by) {
     const float q = x * by;
     return static_cast<int>(std::nearbyint(q > -127.f ? (q < 127.f ? q : 127.f) : -127.f));
 }
+/// 1 / scale of a row whose largest magnitude is `largest`, and 0 where it would not be finite: such a row is all zeros.
+inline float inverse_scale(float largest) { return largest >= 0x1p-119f ? 127 / largest : 0; }
 /// Exact, w(k) an int8. The result is to be multiplied by the scales of row and output.
 template <class W> int int8(const float* a, float by, W w, long K) {
     int sum = 0;

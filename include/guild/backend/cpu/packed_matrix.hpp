@@ -50,6 +50,7 @@ public:
     const std::byte* block(long e, long panel, long b) const { return memory_.data() + e * layout_.size() + layout_.at(panel, b); }
     /// Scales of a panel, [groups, columns].
     const scale* scales(long e, long panel) const {
+        if constexpr (!parts::scaled) return nullptr;
         return reinterpret_cast<const scale*>(scales_.data()) + (e * layout_.panels() + panel) * groups() * layout_.columns();
     }
     /// Sums of the int8 of each column of a panel, for arithmetic::int8.

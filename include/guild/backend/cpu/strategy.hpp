@@ -37,6 +37,7 @@ template <> struct decoder<mxfp4> {
 };
 }  // namespace detail
 
+#if defined(__GNUC__)
 /// Throws argument_error if the format has no such arithmetic, or the instruction set has not.
 template <class Format> strategy strategy_of(arithmetic by, isa level) {
     if (by != arithmetic::fp32) detail::refuse(by, "these", level);
@@ -58,5 +59,7 @@ template <> inline strategy strategy_of<int8>(arithmetic by, isa level) {
     if (by != arithmetic::fp32) detail::refuse(by, "int8", level);
     return {level, by, &kernels_of(level)->fp32, nullptr, decode_kernels_of(level).int8};
 }
+
+#endif
 
 }  // namespace guild::inline v0::cpu

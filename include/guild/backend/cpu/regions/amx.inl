@@ -7,14 +7,20 @@ struct alignas(64) tile_shape {
     std::uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
     std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
+static_assert(sizeof(tile_shape) == 64 && __builtin_offsetof(tile_shape, bytes) == 16 && __builtin_offsetof(tile_shape, rows) == 48, "ldtilecfg");
 /// g++ 12's intrinsic says that it reads 8 of the 64 bytes, so that the others are never written.
-inline unsigned enter_tiles() {
+inline unsigned configure() {
     const tile_shape shape;
     __asm__ volatile("ldtilecfg %0" ::"m"(shape));
+    return 0;
+}
+inline void release(unsigned) { _tile_release(); }
+inline unsigned configure_flushing() {
+    configure();
     return flush();
 }
-inline void leave_tiles(unsigned before) {
-    _tile_release();
+inline void release_flushing(unsigned before) {
+    release(0);
     unflush(before);
 }
 
@@ -97,8 +103,8 @@ template <bool Int8> constexpr tile_kernels tiles(row_kernel row) {
             .granule = 16,
             .tile = {tile_amx<Int8, 1>, tile_amx<Int8, 2>},
             .row = row,
-            .enter = enter_tiles,
-            .leave = leave_tiles};
+            .enter = Int8 ? configure : configure_flushing,
+            .leave = Int8 ? release : release_flushing};
 }
 template <class = void> const bf16_kernels& bf16_table() {
     static constexpr bf16_kernels k = [] {

@@ -19,7 +19,7 @@ template <int Rows> void tile_chain(const void* rows, const void* weights, long 
         const auto b0 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b)), b1 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b + 32));
         GUILD_CPU_UNROLL
         for (int r = 0; r < Rows; ++r) {
-            const auto x = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(a[r * row_stride])));
+            const auto x = reinterpret_cast<__m512bh>(_mm512_set1_epi32(avx512::word(a + r * row_stride)));
             s.s[r][0] = _mm512_dpbf16_ps(s.s[r][0], b0, x);
             s.s[r][1] = _mm512_dpbf16_ps(s.s[r][1], b1, x);
         }

@@ -5,6 +5,12 @@ typedef std::int32_t ints __attribute__((vector_size(4 * lanes)));
 typedef float floats __attribute__((vector_size(4 * lanes)));
 typedef std::uint8_t bytes __attribute__((vector_size(lanes)));
 
+/// 32 bits of memory that was written as another type.
+inline std::int32_t word(const void* from) {
+    std::int32_t w;
+    __builtin_memcpy(&w, from, sizeof w);
+    return w;
+}
 template <class V> V read(const void* from) {
     V v;
     __builtin_memcpy(&v, from, sizeof v);

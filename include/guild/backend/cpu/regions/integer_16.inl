@@ -26,7 +26,7 @@ struct integer {
     static void store(std::uint32_t* p, reg r) { _mm512_storeu_si512(p, r); }
     static reg sum(reg a, reg b) { return _mm512_add_epi32(a, b); }
     static reg dot(reg s, const std::uint32_t* a, const right& b) {
-        const reg a0 = _mm512_set1_epi32(static_cast<int>(a[0])), a1 = _mm512_set1_epi32(static_cast<int>(a[1]));
+        const reg a0 = _mm512_set1_epi32(word(a)), a1 = _mm512_set1_epi32(word(a + 1));
         return sum(s, sum(_mm512_madd_epi16(a0, b.even), _mm512_madd_epi16(a1, b.odd)));
     }
 };

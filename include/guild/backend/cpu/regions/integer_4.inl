@@ -25,7 +25,8 @@ struct integer {
     static void store(std::uint32_t* p, reg r) { __builtin_memcpy(p, &r, sizeof r); }
     static reg sum(reg a, reg b) { return a + b; }
     static reg dot(reg s, const std::uint32_t* a, const right& b) {
-        for (int j = 0; j < 4; ++j) s += static_cast<std::int32_t>(static_cast<std::int8_t>(*a >> (8 * j) & 0xffu)) * b.number[j];
+        for (int j = 0; j < 4; ++j)
+            s += static_cast<std::int32_t>(static_cast<std::int8_t>(static_cast<std::uint32_t>(word(a)) >> (8 * j) & 0xffu)) * b.number[j];
         return s;
     }
 };

@@ -17,5 +17,5 @@ struct integer {
     static reg load(const std::uint32_t* p) { return _mm512_loadu_si512(p); }
     static void store(std::uint32_t* p, reg r) { _mm512_storeu_si512(p, r); }
     static reg sum(reg a, reg b) { return _mm512_add_epi32(a, b); }
-    static reg dot(reg s, const std::uint32_t* a, const right& b) { return _mm512_dpbusd_epi32(s, _mm512_set1_epi32(static_cast<int>(*a)), b.w); }
+    static reg dot(reg s, const std::uint32_t* a, const right& b) { return _mm512_dpbusd_epi32(s, _mm512_set1_epi32(word(a)), b.w); }
 };

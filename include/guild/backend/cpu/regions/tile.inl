@@ -76,7 +76,7 @@ inline void tile_four(const void* row, const void* weights, long k, void* c, lon
     for (int p = 0; p < 4; ++p) s[p].leave(static_cast<float*>(c) + p * c_stride, 0, add);
 }
 
-/// b in pairs of bf16, [k / 2, columns, 2], widened exactly: the bits of `tile` on the same numbers. a is 0 where k is padded.
+/// b in pairs of bf16, [k / 2, columns, 2], widened exactly: the bits of `tile` on the same numbers.
 template <int Rows> void tile_bf16(const void* rows, const void* weights, long k, void* c, long c_stride, bool add, prefetch ahead) {
     const auto* a = static_cast<const float*>(rows);
     const auto* b = static_cast<const std::uint16_t*>(weights);
@@ -138,10 +138,7 @@ inline void decode_bf16(const void* stored, const void*, long, long, long k, flo
         }
 }
 
-inline void copy_row(const float* from, long k, float, void* to) {
-    __builtin_memcpy(to, from, static_cast<unsigned long>(k) * 4);
-    if (k % 2) static_cast<float*>(to)[k] = 0;  // read by a tile of pairs
-}
+inline void copy_row(const float* from, long k, float, void* to) { __builtin_memcpy(to, from, static_cast<unsigned long>(k) * 4); }
 
 template <int... R> struct counted {};
 template <int N, int... R> struct count_to : count_to<N - 1, N, R...> {};
