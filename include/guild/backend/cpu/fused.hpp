@@ -69,13 +69,13 @@ void multiply(const kernels& with, const groups<float>& g, const piece& at, view
     const bool few = how.few && at.rows <= how.few->rows, decode = how.decode && !few;
     const tile_kernels& tiles = few ? *how.few : *how.tiles;
     const long ahead = with.tuned.ahead(at.rows, tiles.rows);
-    const bool near = at.rows == 1 && tiles.four && !decode && l.depth() <= 2 * depth_block;
+    const bool four = at.rows == 1 && tiles.four && !decode;
     const auto block = [&](long b, const float* by) {
         const long k = l.k(b);
         gather(tiles, g, a, at.row, at.rows, b * l.block(), k, by, rows);
         for (long p = at.first; p < at.last; ++p) {
             const std::byte* const stored = w.block(at.expert, p, b);
-            if (near && p + 4 <= at.last) {
+            if (four && p + 4 <= at.last) {
                 float* const to = c.panel(p - at.first, 1, with.columns);
                 tiles.four(rows, stored, k, to, c.panel(1, 1, with.columns) - c.panel(0, 1, with.columns), b > 0, {});
                 p += 3;
@@ -125,7 +125,7 @@ void expert_up(const kernels& with, const X& executor, const Act& act, const gro
                view<float> h, view<float> a) {
     const layout& l = w.up.shape();
     const long half = with.columns / Act::inputs;
-    share(executor, g, {l.panels(), with.tuned.ridge, with.columns * l.depth()}, [&](const piece& whole) {
+    share(executor, g, {l.panels(), with.tuned.ridge, with.columns * l.depth(), l.wide()}, [&](const piece& whole) {
         each_part(whole, most_rows, l.wide(), [&](const piece& at) {
             detail::sums_of_panels sums;
             detail::multiply(with, g, at, x, w.up, sums);
@@ -157,7 +157,7 @@ void expert_up(const kernels& with, const X& executor, const Act& act, const gro
 template <class X, class Format>
 void product(const kernels& with, const X& executor, const groups<float>& g, view<const float> a, const packed_matrix<Format>& w, view<float> c) {
     const layout& l = w.shape();
-    share(executor, g, {l.panels(), with.tuned.ridge, with.columns * l.depth()}, [&](const piece& whole) {
+    share(executor, g, {l.panels(), with.tuned.ridge, with.columns * l.depth(), l.wide()}, [&](const piece& whole) {
         each_part(whole, most_rows, l.wide(), [&](const piece& at) {
             detail::sums_of_panels sums;
             detail::multiply(with, g, at, a, w, sums);

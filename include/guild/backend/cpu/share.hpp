@@ -12,9 +12,9 @@ struct piece {
 };
 
 /// How groups by panels are cut: a panel costs the rows of its expert, or `ridge` rows where it is the weights that take the time; `work`
-/// multiplications for a row of a panel.
+/// multiplications for a row of a panel. Where there are plenty, `together` panels, which lie side by side in memory, stay with one thread.
 struct cut {
-    long panels, ridge, work;
+    long panels, ridge, work, together = 1;
 };
 
 namespace detail {
@@ -27,9 +27,13 @@ inline long shares_of(long cost, long work, long most) { return std::clamp(cost 
 /// f(piece) for pieces that cover all groups by all panels, spread over threads in equal shares of cost: large experts are split between
 /// threads at a panel, small ones stand together. No output is computed by two pieces, so shares change no bit. O(E) for each range.
 template <class X, class S, class F> void share(const X& executor, const groups<S>& g, cut by, F f) {
-    long total = 0;
-    for (int e = 0; e < g.count; ++e) total += detail::cost_of(g, e, by) * by.panels;
+    long total = 0, busy = 0;
+    for (int e = 0; e < g.count; ++e) {
+        total += detail::cost_of(g, e, by) * by.panels;
+        busy += g.rows(e) > 0;
+    }
     if (total == 0) return;
+    const long unit = busy * by.panels >= 64 * by.together ? by.together : 1;
     const long shares = detail::shares_of(total, by.work, 1024);
     if (shares == 1)
         return executor.run(1, [&](long, long) {
@@ -37,13 +41,13 @@ template <class X, class S, class F> void share(const X& executor, const groups<
                 if (g.rows(e) > 0) f(piece{e, g.begin(e), g.rows(e), 0, by.panels});
         });
     executor.run(shares, [&](long begin, long end) {
-        // A panel belongs to the range in which its cost begins.
+        // A panel, or `unit` of them, belongs to the range in which its cost begins.
         const auto from = [&](long i) { return total / shares * i + (total % shares * i + shares - 1) / shares; };
         const long low = from(begin), high = from(end);
         for (long e = 0, at = 0; e < g.count && at < high; ++e) {
             const long cost = detail::cost_of(g, static_cast<int>(e), by);
             if (cost == 0) continue;
-            const auto panel = [&](long edge) { return std::clamp((edge - at + cost - 1) / cost, 0L, by.panels); };
+            const auto panel = [&](long edge) { return std::clamp((edge - at + cost * unit - 1) / (cost * unit) * unit, 0L, by.panels); };
             const piece p{static_cast<int>(e), g.begin(static_cast<int>(e)), g.rows(static_cast<int>(e)), panel(low), panel(high)};
             if (p.first < p.last) f(p);
             at += cost * by.panels;

@@ -61,7 +61,8 @@ template <int Rows> void tile(const void* rows, const void* weights, long k, voi
     s.leave(static_cast<float*>(c), c_stride, add);
 }
 
-/// One row times four blocks that follow each other, sums `c_stride` apart: enough chains to hide the latency of each where weights are near.
+/// One row times four blocks that follow each other, sums `c_stride` apart: four streams of memory, and enough chains to hide the latency of each.
+/// Zen 3, cold weights: 21.5 GB/s of one core, 17.1 by one stream.
 inline void tile_four(const void* row, const void* weights, long k, void* c, long c_stride, bool add, prefetch) {
     const auto *a = static_cast<const float*>(row), *b = static_cast<const float*>(weights);
     const long block = k * columns;
@@ -95,6 +96,25 @@ template <int Rows> void tile_bf16(const void* rows, const void* weights, long k
     }
     for (; k > 0; k -= 2, a += 2, b += 2 * columns) pair(a, b, k > 1);
     s.leave(static_cast<float*>(c), c_stride, add);
+}
+
+inline void tile_four_bf16(const void* row, const void* weights, long k, void* c, long c_stride, bool add, prefetch) {
+    const auto* a = static_cast<const float*>(row);
+    const auto* b = static_cast<const std::uint16_t*>(weights);
+    const long block = (k + 1) / 2 * 2 * columns;
+    sums<1> s[4];
+    for (long i = 0; i < k; i += 2, b += 2 * columns) {
+        GUILD_CPU_UNROLL
+        for (int p = 0; p < 4; ++p) {
+            vec::reg even0, odd0, even1, odd1;
+            vec::widen(b + p * block, even0, odd0);
+            vec::widen(b + p * block + 2 * lanes, even1, odd1);
+            s[p].step([&](int) { return a + i; }, even0, even1);
+            if (i + 1 < k) s[p].step([&](int) { return a + i + 1; }, odd0, odd1);
+        }
+    }
+    GUILD_CPU_UNROLL
+    for (int p = 0; p < 4; ++p) s[p].leave(static_cast<float*>(c) + p * c_stride, 0, add);
 }
 
 template <int Rows> void outer(const float* a, long a_stride, const float* b, long k, float* c, long c_stride, bool add) {
@@ -147,6 +167,6 @@ template <int... R> constexpr tile_kernels fp32_tiles(counted<R...>) {
     return {.block = depth_block, .rows = sizeof...(R), .tile = {tile<R>...}, .four = tile_four, .row = copy_row};
 }
 template <int... R> constexpr tile_kernels widened_tiles(counted<R...>) {
-    return {.block = depth_block, .rows = sizeof...(R), .tile = {tile_bf16<R>...}, .row = copy_row};
+    return {.block = depth_block, .rows = sizeof...(R), .tile = {tile_bf16<R>...}, .four = tile_four_bf16, .row = copy_row};
 }
 template <int... R> constexpr void fill_outer(kernels& k, counted<R...>) { ((k.outer[R - 1] = outer<R>), ...); }
