@@ -103,10 +103,6 @@ void multiply(const kernels& with, const groups<float>& g, const piece& at, view
 /// Row r of panel p of the sums.
 inline float* sums_of(sums_of_panels& c, long p, long rows, long r, int columns) { return c.panel(p, rows, columns) + r * columns; }
 
-}  // namespace detail
-
-namespace detail {
-
 /// out [n] = act(gate, up) or act(up).
 template <class Act> void activate(const kernels& with, const Act& act, const float* gate, const float* up, long n, float* out) {
     if constexpr (std::is_same_v<Act, swiglu>) with.swiglu(gate, up, n, out);

@@ -63,9 +63,6 @@ public:
         });
     }
 
-    int inputs() const { return inputs_; }
-    long width() const { return width_; }
-
     /// The matrices as they were, exactly, into `to`, which has their size.
     void unpack(network_weights<Format, float>& to) const {
         const auto each = [](const packed_matrix<Format>& m, long rows, auto matrix, auto row) {
