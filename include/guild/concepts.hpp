@@ -85,6 +85,7 @@ concept policy =
 
 /// What runs f on disjoint ranges that cover [0, n), and returns when all have ended. It may be called from several threads and
 /// from inside f; an exception of f reaches the caller.
+/// Optional: size(), how many threads it has, for which work is then cut.
 ///     struct inline_executor { template <class F> void run(long n, F&& f) const { if (n > 0) f(0L, n); } };
 template <class X> concept executor = requires(const X& x) {
     x.run(1L, [](long, long) {});

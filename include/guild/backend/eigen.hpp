@@ -94,8 +94,10 @@ template <class Executor = serial> struct eigen : reference {
             f(begin, end);
         });
     }
-    /// `each`, as executors call it.
+    /// `each`, as executors call it, and the executor's number of threads.
     template <class F> void run(long n, F&& f) const { each(n, f); }
+    int size() const requires requires(const Executor& e) { e.size(); }
+    { return executor.size(); }
 
 private:
     template <class S> static constexpr bool has_kernels = std::same_as<S, float>&& cpu::have_kernels;

@@ -141,6 +141,7 @@ private:
 struct threads {
     threads(const thread_pool& pool) : pool_(&pool) {}
     threads(const thread_pool&&) = delete;
+    int size() const { return pool_->size(); }
     template <class F> void run(long n, F&& f) const { pool_->run(n, f); }
 
 private:

@@ -12,9 +12,10 @@ namespace guild::inline v0::cpu {
 
 namespace detail {
 
-/// Sums of rows x `together` outputs: of panel p in [panel p - first][row][column].
+/// Sums of rows by outputs: of panel p in [panel p - first][row][column].
 struct sums_of_panels {
-    alignas(64) float data[most_rows * layout::together];
+    static constexpr long size = 2 * most_rows * layout::together;
+    alignas(64) float data[size];
     float* panel(long p, long rows, int columns) { return data + p * ((rows + 15) / 16 * 16) * columns; }
 };
 
@@ -60,7 +61,22 @@ void scaled(const tile_kernels& tiles, const piece& at, const packed_matrix<Form
     }
 }
 
-/// c = a w_e^T for the rows and panels of a piece, all panels within one run of `wide`.
+/// How many panels meet gathered rows before the next block of the depth is gathered: whole runs of `wide`, as many as sums have room for, one where
+/// rows are so few that gathering costs nothing and memory is best read in one stream.
+inline long panels_together(const layout& l, long rows) {
+    const long padded = (std::min(rows, most_rows) + 15) / 16 * 16;
+    return rows <= 4 ? l.wide() : std::min(sums_of_panels::size / padded / layout::together, 4L) * l.wide();
+}
+
+/// Fetches columns [k0, k0 + k) of rows [first, last) of a as the groups read them into the second-level cache.
+inline void fetch_rows(const groups<float>& g, view<const float> a, long first, long last, long k0, long k) {
+    for (long r = first; r < last; ++r) {
+        const float* const from = a.row(g.from(r)) + k0;
+        for (long i = 0; i < k; i += 16) __builtin_prefetch(from + i, 0, 2);
+    }
+}
+
+/// c = a w_e^T for the rows and panels of a piece, as many as `panels_together` says.
 template <class Format>
 void multiply(const kernels& with, const groups<float>& g, const piece& at, view<const float> a, const packed_matrix<Format>& w, sums_of_panels& c) {
     alignas(64) float rows[most_rows * row_stride], plain[depth_block * most_columns];
@@ -71,7 +87,7 @@ void multiply(const kernels& with, const groups<float>& g, const piece& at, view
     const long ahead = with.tuned.ahead(at.rows, tiles.rows);
     const bool four = at.rows == 1 && tiles.four && !decode;
     const auto block = [&](long b, const float* by) {
-        const long k = l.k(b);
+        const long k = l.k(b), next_k = b + 1 < l.blocks() && at.rows > 4 ? l.k(b + 1) : 0, panels = at.last - at.first;
         gather(tiles, g, a, at.row, at.rows, b * l.block(), k, by, rows);
         for (long p = at.first; p < at.last; ++p) {
             const std::byte* const stored = w.block(at.expert, p, b);
@@ -82,6 +98,7 @@ void multiply(const kernels& with, const groups<float>& g, const piece& at, view
                 continue;
             }
             if (decode) how.decode(stored, w.scales(at.expert, p), parts_of<Format>::group, b * l.block(), k, plain);
+            fetch_rows(g, a, at.row + at.rows * (p - at.first) / panels, at.row + at.rows * (p - at.first + 1) / panels, (b + 1) * l.block(), next_k);
             const stretch next = ahead > 0 ? stretch{reinterpret_cast<const char*>(stored) + ahead, l.bytes_of(b)} : stretch{};
             sweep(tiles, rows, at.rows, decode ? static_cast<const void*>(plain) : stored, k, c.panel(p - at.first, at.rows, with.columns),
                   with.columns, b > 0, next);
@@ -122,7 +139,7 @@ void expert_up(const kernels& with, const X& executor, const Act& act, const gro
     const layout& l = w.up.shape();
     const long half = with.columns / Act::inputs;
     share(executor, g, {l.panels(), with.tuned.ridge, with.columns * l.depth(), l.wide()}, [&](const piece& whole) {
-        each_part(whole, most_rows, l.wide(), [&](const piece& at) {
+        each_part(whole, most_rows, detail::panels_together(l, whole.rows), [&](const piece& at) {
             detail::sums_of_panels sums;
             detail::multiply(with, g, at, x, w.up, sums);
             for (long p = at.first; p < at.last; ++p) {
@@ -154,7 +171,7 @@ template <class X, class Format>
 void product(const kernels& with, const X& executor, const groups<float>& g, view<const float> a, const packed_matrix<Format>& w, view<float> c) {
     const layout& l = w.shape();
     share(executor, g, {l.panels(), with.tuned.ridge, with.columns * l.depth(), l.wide()}, [&](const piece& whole) {
-        each_part(whole, most_rows, l.wide(), [&](const piece& at) {
+        each_part(whole, most_rows, detail::panels_together(l, whole.rows), [&](const piece& at) {
             detail::sums_of_panels sums;
             detail::multiply(with, g, at, a, w, sums);
             for (long p = at.first; p < at.last; ++p)
@@ -174,8 +191,8 @@ template <class X, class Format>
 void expert_down(const kernels& with, const X& executor, const groups<float>& g, view<const float> a, const packed_network<Format>& w,
                  const plan& plan, const float* weight, view<float> y) {
     const layout& l = w.down.shape();
-    const long fits = detail::shares_of(g.offset[g.count] * l.panels(), with.columns * l.depth(), 16);
-    const long slice = std::clamp(l.panels() / fits, 1L, fits > 1 ? l.wide() : l.panels()), slices = (l.panels() + slice - 1) / slice;
+    const long fits =
+        std::min(detail::shares_of(g.offset[g.count] * l.panels(), with.columns * l.depth(), detail::most_shares(executor)), l.panels());
     const groups<float> direct = g.direct();
     const auto add = [&](const piece& at) {
         detail::sums_of_panels sums;
@@ -193,9 +210,10 @@ void expert_down(const kernels& with, const X& executor, const groups<float>& g,
             }
         }
     };
-    executor.run(slices, [&](long begin, long end) {
+    executor.run(fits, [&](long begin, long end) {
+        const long first = l.panels() * begin / fits, last = l.panels() * end / fits;
         for (int e = 0; e < g.count; ++e)
-            if (g.rows(e) > 0) each_part({e, g.begin(e), g.rows(e), begin * slice, std::min(end * slice, l.panels())}, most_rows, l.wide(), add);
+            if (g.rows(e) > 0) each_part({e, g.begin(e), g.rows(e), first, last}, most_rows, detail::panels_together(l, g.rows(e)), add);
     });
 }
 

@@ -20,6 +20,11 @@ struct cut {
 namespace detail {
 template <class S> long cost_of(const groups<S>& g, int e, cut by) { return g.rows(e) > 0 ? std::max(g.rows(e), by.ridge) : 0; }
 
+/// Into how many shares work is cut at most: one for each thread, where the executor says by size() how many it has.
+template <class X> long most_shares(const X& executor) {
+    if constexpr (requires { executor.size(); }) return executor.size();
+    else return 64;
+}
 /// Shares for so much work: threads are woken for some 10 microseconds of it each.
 inline long shares_of(long cost, long work, long most) { return std::clamp(cost / ((1L << 18) / work + 1), 1L, most); }
 }  // namespace detail
@@ -33,8 +38,8 @@ template <class X, class S, class F> void share(const X& executor, const groups<
         busy += g.rows(e) > 0;
     }
     if (total == 0) return;
-    const long unit = busy * by.panels >= 64 * by.together ? by.together : 1;
-    const long shares = detail::shares_of(total, by.work, 1024);
+    const long most = detail::most_shares(executor), unit = busy * by.panels >= 32 * most * by.together ? by.together : 1;
+    const long shares = detail::shares_of(total, by.work, most);
     if (shares == 1)
         return executor.run(1, [&](long, long) {
             for (int e = 0; e < g.count; ++e)
