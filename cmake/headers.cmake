@@ -6,6 +6,7 @@ set(guild_headers
     include/guild/backend/cpu/kernels.hpp
     include/guild/backend/cpu/layout.hpp
     include/guild/backend/cpu/memory.hpp
+    include/guild/backend/cpu/one_row.hpp
     include/guild/backend/cpu/order.hpp
     include/guild/backend/cpu/packed_matrix.hpp
     include/guild/backend/cpu/packed_network.hpp
@@ -21,6 +22,7 @@ set(guild_headers
     include/guild/backend/cpu/regions/integer_8.inl
     include/guild/backend/cpu/regions/integer_vnni.inl
     include/guild/backend/cpu/regions/integers.inl
+    include/guild/backend/cpu/regions/one_row.inl
     include/guild/backend/cpu/regions/pairs.inl
     include/guild/backend/cpu/regions/table.inl
     include/guild/backend/cpu/regions/tile.inl

@@ -95,6 +95,8 @@ template <class X> concept executor = requires(const X& x) {
 /// results must not differ beyond rounding. Optional members, all const:
 ///     expert_up(act, groups, x, network, h, a)              gather, gate and up products, activation in one; h may be null
 ///     expert_down(groups, a, network, plan, weight, y)      inference: down product, times weight [T, W], y +=, in plan.row order
+///     by_rows(act, network, rows)                           whether so few rows go one by one, each through a whole network, by
+///                                                           network_by_rows(x, network, y), experts_by_rows(x, network, choice, plan, y)
 ///     pack(view of a network, E, F, H)                      its own layout, for packed_weights; pack_router(view, P, H) the same of a router
 ///     activation(act, gate, up, n, out), activation_gradient(act, gate, up, d, n, d_gate, d_up)     for activations that it knows
 template <class B>

@@ -1,6 +1,7 @@
 #pragma once
 #include <guild/backend/cpu/environment.hpp>
 #include <guild/backend/cpu/fused.hpp>
+#include <guild/backend/cpu/one_row.hpp>
 #include <guild/backend/cpu/products.hpp>
 #include <guild/backend/reference.hpp>
 #include <guild/backend/tile.hpp>
@@ -66,7 +67,13 @@ template <class Executor = serial> struct eigen : reference {
         return m;
     }
     template <class Format> void product(const groups<float>& g, view<const float> a, const cpu::packed_matrix<Format>& w, view<float> c) const {
-        cpu::product(fitting(w), *this, g, a, w, c);
+        const cpu::kernels& with = fitting(w);
+        if constexpr (std::same_as<Format, float>)
+            if (g.count == 1 && !g.source && !g.factor && cpu::few(w, a.rows)) {
+                const cpu::environment usual;
+                return cpu::product_by_rows(with, a, w, c);
+            }
+        cpu::product(with, *this, g, a, w, c);
     }
     template <class Act, class Format>
     void expert_up(const Act& act, const groups<float>& g, view<const float> x, const cpu::packed_network<Format>& w, view<float> h,
@@ -77,6 +84,20 @@ template <class Executor = serial> struct eigen : reference {
     void expert_down(const groups<float>& g, view<const float> a, const cpu::packed_network<Format>& w, const plan& p, const float* weight,
                      view<float> y) const {
         cpu::expert_down(fitting(w.down), *this, g, a, w, p, weight, y);
+    }
+
+    /// Whether so few rows are computed one by one, each through a whole network.
+    template <class Act, class Format> bool by_rows(const Act& act, const cpu::packed_network<Format>& w, long rows) const {
+        return cpu::few(act, w, rows);
+    }
+    template <class Format> void network_by_rows(view<const float> x, const cpu::packed_network<Format>& w, view<float> y) const {
+        const cpu::environment usual;
+        if constexpr (std::same_as<Format, float>) cpu::network_by_rows(fitting(w.up), x, w, y);
+    }
+    template <class Format>
+    void experts_by_rows(view<const float> x, const cpu::packed_network<Format>& w, const choice<float>& chosen, const plan& p, view<float> y) const {
+        const cpu::environment usual;
+        if constexpr (std::same_as<Format, float>) cpu::experts_by_rows(fitting(w.up), x, w, chosen, p, y);
     }
 
     /// out [n] = g sigmoid(g) u in vectors, and its adjoint: d_g, d_u = by d [n].

@@ -22,6 +22,7 @@ template <class S> S rest(const choice<S>& c, const plan& p, long t) {
 /// rows [R - first, H], those from row `first` on, x [T, H] -> y [T, H] +=. O((R + T) H).
 template <bool WeighsInput, class B, class S>
 void forward(const B& b, residual kind, const choice<S>& c, const plan& p, long first, view<const S> rows, view<const S> x, view<S> y) {
+    if (rows.rows == 0 && kind == residual::none) return;
     b.each(c.tokens, [&](long begin, long end) {
         for (long t = begin; t < end; ++t) {
             S* const out = y.row(t);

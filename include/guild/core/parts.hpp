@@ -50,6 +50,9 @@ template <class Model, class Format, class Backend> struct parts {
         b.expert_up(act, g, x, n, h, a);
     };
 
+    /// Whether it has the fused products of `expert_down` and those of few rows, each through a whole network.
+    static constexpr bool fused_rows = fused_down && requires(const Backend& b, const activation& act, const network& n) { b.by_rows(act, n, 1L); };
+
     /// The router's matrix as the backend's product reads it.
     const auto& router() const {
         if constexpr (requires { w.packed_router; }) return w.packed_router;

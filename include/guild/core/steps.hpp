@@ -57,6 +57,11 @@ template <class P, class WS> long first_row(const P& p, const WS& ws) {
     if constexpr (P::fused_down && !WS::keeps && !P::weighs_input) return p.own_rows(ws);
     else return 0;
 }
+/// Whether the backend computes so few rows of a network one by one, each through the whole of it, in an inference.
+template <class P, class WS> bool by_rows(const P& p, const auto& network, long rows) {
+    if constexpr (P::fused_rows && !WS::keeps) return p.backend.by_rows(p.model.activation, network, rows);
+    else return false;
+}
 /// rows of the experts without matrices, ids E .. : zero, identity, constant, blend.
 template <class P, class S> void passive_rows(const P& p, view<const S> x, const auto& ws, long first, view<S> rows) {
     const auto& passive = p.model.passive;
@@ -86,6 +91,8 @@ template <class P, class S> void routed(const P& p, view<const S> x, auto& ws) {
     const groups<S> g = p.routed(ws);
     const view<S> h = P::fused_up && !WS::keeps ? view<S>{} : ws.h.shape(own, P::inputs * p.F()), a = ws.a.shape(own, p.F());
     const view<S> rows = ws.rows.shape(ws.plan.rows - first, p.H());
+    if constexpr (!P::weighs_input)
+        if (detail::by_rows<P, WS>(p, p.w.experts, own)) return detail::passive_rows(p, x, ws, first, rows);
     expert::up(p.backend, p.model.activation, g, x, p.w.experts, h, a);
     if (first == 0) expert::down(p.backend, g, view<const S>(a), p.w.experts, view<S>(rows.data, own, p.H()));
     detail::passive_rows(p, x, ws, first, rows);
@@ -117,9 +124,14 @@ template <class P, class S> void shared(const P& p, view<const S> x, view<S> y, 
     const view<S> h = P::fused_up && !WS::keeps ? view<S>{} : ws.shared_h.shape(T, P::inputs * G);
     view<S> a = ws.shared_a.shape(T, G);
     const view<S> rows = P::shared_learns ? ws.shared_rows.shape(T, p.H()) : y;
-    expert::up(p.backend, p.model.activation, groups<S>(all), x, p.w.shared, h, a);
-    if constexpr (P::weighs_shared) a = detail::weigh_shared(p, view<const S>(a), ws);
-    expert::down(p.backend, groups<S>(all), view<const S>(a), p.w.shared, rows);
+    const auto network = [&] {
+        if constexpr (P::fused_rows && !P::weighs_shared)
+            if (detail::by_rows<P, WS>(p, p.w.shared, T)) return p.backend.network_by_rows(x, p.w.shared, rows);
+        expert::up(p.backend, p.model.activation, groups<S>(all), x, p.w.shared, h, a);
+        if constexpr (P::weighs_shared) a = detail::weigh_shared(p, view<const S>(a), ws);
+        expert::down(p.backend, groups<S>(all), view<const S>(a), p.w.shared, rows);
+    };
+    network();
     if constexpr (P::shared_learns)
         p.backend.each(T, [&](long begin, long end) {
             for (long t = begin; t < end; ++t) {
@@ -133,10 +145,16 @@ template <class P, class S> void shared(const P& p, view<const S> x, view<S> y, 
 
 /// y += sum of weight row, and the residual
 template <class P, class S> void combine(const P& p, view<const S> x, auto& ws, view<S> y) {
+    using WS = std::remove_cvref_t<decltype(ws)>;
     const long first = detail::first_row(p, ws);
-    if constexpr (P::fused_down && !std::remove_cvref_t<decltype(ws)>::keeps && !P::weighs_input) {
-        const view<const S> a = ws.a.shape(p.own_rows(ws), p.F());
-        p.backend.expert_down(p.routed(ws), a, p.w.experts, ws.plan, ws.gate.choice.weight.data(), y);
+    if constexpr (P::fused_down && !WS::keeps && !P::weighs_input) {
+        const auto experts = [&] {
+            if constexpr (P::fused_rows)
+                if (detail::by_rows<P, WS>(p, p.w.experts, p.own_rows(ws)))
+                    return p.backend.experts_by_rows(x, p.w.experts, ws.gate.choice, ws.plan, y);
+            p.backend.expert_down(p.routed(ws), ws.a.shape(p.own_rows(ws), p.F()), p.w.experts, ws.plan, ws.gate.choice.weight.data(), y);
+        };
+        experts();
     }
     guild::combine::forward<P::weighs_input>(p.backend, p.model.residual, ws.gate.choice, ws.plan, first,
                                              view<const S>(ws.rows.shape(ws.plan.rows - first, p.H())), x, y);

@@ -24,6 +24,7 @@ namespace guild::inline v0::cpu::generic {
 #include <guild/backend/cpu/regions/tile.inl>
 #include <guild/backend/cpu/regions/decode.inl>
 #include <guild/backend/cpu/regions/activation.inl>
+#include <guild/backend/cpu/regions/one_row.inl>
 inline constexpr auto flush = nullptr, unflush = nullptr;  // without fused multiply-adds the bits are its own anyway
 #include <guild/backend/cpu/regions/pairs.inl>
 #include <guild/backend/cpu/regions/integer_4.inl>
@@ -46,6 +47,7 @@ namespace guild::inline v0::cpu::avx2 {
 #include <guild/backend/cpu/regions/tile.inl>
 #include <guild/backend/cpu/regions/decode.inl>
 #include <guild/backend/cpu/regions/activation.inl>
+#include <guild/backend/cpu/regions/one_row.inl>
 #include <guild/backend/cpu/regions/pairs.inl>
 #include <guild/backend/cpu/regions/integer_8.inl>
 #include <guild/backend/cpu/regions/integers.inl>
@@ -66,6 +68,7 @@ namespace guild::inline v0::cpu::avx512 {
 #include <guild/backend/cpu/regions/tile.inl>
 #include <guild/backend/cpu/regions/decode.inl>
 #include <guild/backend/cpu/regions/activation.inl>
+#include <guild/backend/cpu/regions/one_row.inl>
 #include <guild/backend/cpu/regions/pairs.inl>
 #include <guild/backend/cpu/regions/integer_16.inl>
 #include <guild/backend/cpu/regions/integers.inl>

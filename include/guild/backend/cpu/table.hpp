@@ -54,6 +54,12 @@ using swiglu_kernel = void (*)(const float* g, const float* u, long n, float* ou
 /// d_g, d_u = by d [n].
 using swiglu_gradient_kernel = void (*)(const float* g, const float* u, const float* d, long n, float* d_g, float* d_u);
 
+/// c [panels, columns] = a row a [k] times panels of one block [k, columns] that follow each other.
+using one_row_kernel = void (*)(const float* a, const float* b, long k, long panels, float* c);
+/// A row x [H] through gate and up, side by side in panels of one block [H, columns], SwiGLU and down, of one block too: a [F] and y [H] =, both padded to
+/// whole panels.
+using one_swiglu_kernel = void (*)(const float* x, long H, const float* up, long F, const float* down, float* a, float* y);
+
 /// The kernels of one arithmetic. tile[(r - 1) / granule] serves r rows.
 struct tile_kernels {
     long block = 0;  ///< depth of a block
@@ -91,6 +97,8 @@ struct kernels {
     spread_kernel spread = nullptr;
     float (*largest)(const float* x, long n) = nullptr;  ///< magnitude of n numbers; what is not a number is passed over
     swiglu_kernel swiglu = nullptr;
+    one_row_kernel one_row = nullptr;
+    one_swiglu_kernel one_swiglu = nullptr;
     swiglu_gradient_kernel swiglu_gradient = nullptr;
 };
 /// Those over packed bf16.

@@ -7,6 +7,8 @@ constexpr kernels values() {
     k.spread = spread;
     k.largest = largest;
     k.swiglu = swiglu;
+    k.one_row = one_row;
+    k.one_swiglu = one_swiglu;
     k.swiglu_gradient = swiglu_gradient;
     return k;
 }
