@@ -131,8 +131,10 @@ def contest(library, contenders, made, o, format, threads, shape):
     seconds, limits, start = [[] for _ in contenders], [], time.perf_counter()
     for turn in range(o.rounds + 1):  # the first one warms up
         flops, bandwidth = library.flops(threads, format.encode()), library.bandwidth(threads)
-        for i, c in enumerate(contenders):
-            which = (turn + i) % len(made)
+        time.sleep(contenders[0].settle)
+        for place in range(len(contenders)):
+            i = (turn + place) % len(contenders)  # who comes after whom differs from round to round
+            c, which = contenders[i], (turn + i) % len(made)
             before = time.perf_counter()
             c.train(prepared[i][which]) if o.training else c.forward(prepared[i][which])
             taken = time.perf_counter() - before

@@ -125,6 +125,26 @@ TEST_CASE("thread_pool: many threads on one processor") {
         }
     });
 }
+TEST_CASE("thread_pool: a worker asleep where the caller runs is moved for that run, and then may go anywhere again") {
+    const processors all = mine();
+    if (all.size() < 2) return;
+    confined_to(all, [&] {
+        const guild::thread_pool pool(2);
+        bool moved = false, free_again = false;
+        for (int attempt = 0; attempt < 50 && !(moved && free_again); ++attempt) {  // the system may have moved either of them in between
+            const int there = places(pool)[1].runs_on;
+            cpu_set_t mask;
+            CPU_ZERO(&mask);
+            CPU_SET(there, &mask);
+            if (there >= CPU_SETSIZE || sched_setaffinity(0, sizeof mask, &mask) != 0) return;
+            const place worker = places(pool)[1];
+            moved |= worker.may_use.size() < all.size() && worker.runs_on != there;
+            free_again |= moved && places(pool)[1].may_use == all;
+        }
+        CHECK(moved);
+        CHECK(free_again);
+    });
+}
 #else
 TEST_CASE("thread_pool: pinning is refused where it cannot be had") {
     if (std::thread::hardware_concurrency() > 1) CHECK_THROWS_AS(guild::thread_pool(2, pinning::own_processor), guild::argument_error);

@@ -42,6 +42,27 @@ inline std::vector<int> processors() {
     }
     return found;
 }
+/// The processor that the calling thread is on.
+inline int current_processor() { return sched_getcpu(); }
+/// A set of processors that threads are asked to keep to. Allocates when it is made.
+class processor_set {
+public:
+    processor_set() = default;
+    explicit processor_set(const std::vector<int>& all) : mask_(static_cast<std::size_t>(all.empty() ? 0 : all.back()) / CPU_SETSIZE + 1) {
+        for (const int p : all) CPU_SET_S(static_cast<std::size_t>(p), bytes(), mask_.data());
+    }
+    bool has(int p) const { return p >= 0 && CPU_ISSET_S(static_cast<std::size_t>(p), bytes(), mask_.data()); }
+    bool empty() const { return CPU_COUNT_S(bytes(), mask_.data()) == 0; }
+    void remove(int p) {
+        if (p >= 0) CPU_CLR_S(static_cast<std::size_t>(p), bytes(), mask_.data());
+    }
+    /// Asks; the system may refuse.
+    void keep(std::thread& thread) const { pthread_setaffinity_np(thread.native_handle(), bytes(), mask_.data()); }
+
+private:
+    std::size_t bytes() const { return mask_.size() * sizeof(cpu_set_t); }
+    std::vector<cpu_set_t> mask_;
+};
 inline void pin(std::thread& thread, int processor) {
     const auto bit = static_cast<std::size_t>(processor);
     std::vector<cpu_set_t> mask(bit / CPU_SETSIZE + 1);
@@ -56,6 +77,15 @@ inline std::vector<int> processors() {
     std::iota(found.begin(), found.end(), 0);
     return found;
 }
+inline int current_processor() { return -1; }
+struct processor_set {
+    processor_set() = default;
+    explicit processor_set(const std::vector<int>&) {}
+    bool has(int) const { return true; }
+    bool empty() const { return true; }
+    void remove(int) {}
+    void keep(std::thread&) const {}
+};
 inline void pin(std::thread&, int) {
     raise<argument_error>("guild::thread_pool: pinning is own_processor, expected none: threads are pinned on Linux only");
 }

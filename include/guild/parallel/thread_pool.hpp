@@ -21,7 +21,8 @@ namespace guild::inline v0 {
 /// When f throws, its thread skips the rest of its ranges, the other threads finish theirs, and the exception of the lowest
 /// range is rethrown on the caller; whatever the timing, it is the same one that `serial` throws.
 /// What f wrote is visible to the caller when run returns. No allocation after construction. Threads that wait spin for
-/// some 10 microseconds, not at all where they outnumber their processors, then sleep.
+/// some 10 microseconds, not at all where they outnumber their processors, then sleep. A worker that sleeps on a processor which another
+/// thread of the run is on is moved before it is woken (Linux).
 class thread_pool {
 public:
     /// Starts threads - 1 workers. With pinning::own_processor worker t runs on processor t of those, counted from 0 in ascending
@@ -34,6 +35,8 @@ public:
         if (where == pinning::own_processor && !enough)
             detail::raise<argument_error>("guild::thread_pool: threads is ", threads, ", expected at most ", own.size(), ", a processor for each");
         spins_ = enough ? 500 : 0;
+        moves_ = enough && where == pinning::none;
+        if (moves_) own_ = free_ = detail::processor_set(own);
         workers_ = std::vector<worker>(static_cast<std::size_t>(threads - 1));
         int started = 1;
         try {
@@ -72,6 +75,8 @@ private:
     struct alignas(64) worker {
         std::atomic<int> state{idle};
         std::exception_ptr failure;
+        int processor = -1;  ///< where it last was
+        bool moved = false;
         std::thread thread;
     };
 
@@ -81,6 +86,7 @@ private:
         call_ = call;
         self_ = self;
         pending_.store(static_cast<int>(parts - 1), std::memory_order_relaxed);
+        const bool moved = moves_ && part_company(team);
         for (std::size_t i = 0; i < team; ++i) {
             workers_[i].state.store(ready);
             workers_[i].state.notify_one();
@@ -90,9 +96,28 @@ private:
         for (std::size_t i = 0; i < team; ++i) {
             std::exception_ptr later = std::exchange(workers_[i].failure, nullptr);
             if (!failure) failure = std::move(later);
+            if (moved && std::exchange(workers_[i].moved, false)) own_.keep(workers_[i].thread);
         }
         busy_.store(false, std::memory_order_release);
         if (failure) std::rethrow_exception(std::move(failure));
+    }
+    /// Moves sleeping workers off the processors that the caller and other workers are on, and says whether it did. On its own the system may
+    /// leave a worker to wait there for milliseconds: Linux looks for an idle processor only where few have been busy of late.
+    bool part_company(std::size_t team) const {
+        bool moved = false;
+        free_ = own_;
+        free_.remove(detail::current_processor());
+        for (std::size_t i = 0; i < team; ++i) {
+            worker& w = workers_[i];
+            if (w.processor < 0) continue;
+            w.moved = !free_.has(w.processor);
+            moved |= w.moved;
+            free_.remove(w.processor);
+        }
+        if (!moved || free_.empty()) return false;
+        for (std::size_t i = 0; i < team; ++i)
+            if (workers_[i].moved) free_.keep(workers_[i].thread);
+        return true;
     }
     std::exception_ptr attempt(long part) const {
         try {
@@ -104,6 +129,7 @@ private:
     void serve(worker& w, long part) const {
         while (await_change(w.state, idle) == ready) {
             w.failure = attempt(part);
+            w.processor = detail::current_processor();
             w.state.store(idle, std::memory_order_relaxed);
             if (pending_.fetch_sub(1) == 1) pending_.notify_one();
         }
@@ -131,6 +157,9 @@ private:
 
     mutable std::vector<worker> workers_;
     int spins_ = 0;  ///< none where the threads outnumber the processors that they may use
+    bool moves_ = false;
+    detail::processor_set own_;           ///< of the constructing thread
+    mutable detail::processor_set free_;  ///< scratch
     mutable std::atomic<bool> busy_{false};
     mutable std::atomic<int> pending_{0};  ///< workers that have not finished the run
     mutable void (*call_)(void*, long) = nullptr;
