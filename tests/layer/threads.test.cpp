@@ -27,7 +27,7 @@ TEST_CASE("eight threads on one const layer, a thousand calls each: the bits of 
     const guild::thread_pool pool(3);
     const layer l(w, guild::backend::eigen{guild::threads{pool}});
     std::deque<test::outcome<layer>> expected;  // they cannot move
-    for (const long T : {1, 7, 30, 64, 65}) expected.emplace_back(l, test::first_tokens(T));
+    for (const long T : {1, 2, 7, 9, 65}) expected.emplace_back(l, test::first_tokens(T));
 
     std::atomic<int> wrong{0}, calls{0};
     std::vector<std::thread> callers;
@@ -63,7 +63,7 @@ TEST_CASE("eight threads on one const layer over packed weights, a thousand call
     };
     std::deque<batch> expected;
     guild::workspace<float> alone;
-    for (const long T : {1, 7, 30, 64, 65}) {
+    for (const long T : {1, 2, 7, 9, 65}) {
         batch& e = expected.emplace_back(T);
         l.forward(e.x, e.y, alone);
     }
