@@ -17,6 +17,7 @@ namespace guild::inline v0 {
 template <moe_model Model, class Format = float, class Backend = backend::eigen<>> class layer {
     using parts = guild::parts<Model, Format, Backend>;
     using source = typename detail::packed_source<Model, Format, Backend>::type;
+    using environment = typename detail::environment_of<Backend>::type;
 
 public:
     using scalar = scalar_of<Format>;  ///< S, of activations, router and gradients
@@ -45,6 +46,7 @@ public:
     }
     /// The losses of the model on what the tape holds, each times its weight.
     S loss(tape<S>& tp) const {
+        const environment usual;
         S sum(0);
         check::filled(p_, tp, "tape");
         p_.each_loss(tp.side, [&](const auto& one) { sum += balance::value(one, p_.routing_of(tp)); });
@@ -56,6 +58,7 @@ public:
         check::filled(p_, tp, "tape");
         if (!detail::suits(loss, static_cast<int>(p_.E())) || !detail::valid(loss))
             detail::raise<argument_error>("guild::layer: the loss has a number that does not fit ", p_.E(), " experts");
+        const environment usual;
         if constexpr (!Model::has_losses) step::scores(p_, tp.x.rows, tp.side, tp);
         return balance::value(loss, p_.routing_of(tp));
     }
@@ -65,6 +68,7 @@ public:
         check::shape("dy", dy, tp.x.rows, p_.H());
         check_gradient(dx, grad, tp);
         check::apart("dx", dx, "dy", dy);
+        const environment usual;
         step::combine_backward(p_, dy, tp);           // d_rows [R, H], d_weight [T, W]
         step::shared_backward(p_, dy, dx, grad, tp);  // dx =, grad.shared +=
         walk_back(dx, grad, tp);
@@ -74,6 +78,7 @@ public:
     void backward(view<S> dx, gradients& grad, tape<S>& tp) const {
         check::filled(p_, tp, "tape");
         check_gradient(dx, grad, tp);
+        const environment usual;
         step::shared_untouched(p_, tp);
         walk_back(dx, grad, tp);
     }
@@ -110,6 +115,7 @@ private:
         if constexpr (stages::needs_table) check::table(side, p_.w.gate, static_cast<int>(p_.E()), p_.model.config.top_k);
         check::passed(ws.passed, x.rows, p_.E(), parts::needs_previous);
         check::room(ws, x.rows, p_.W());
+        const environment usual;
         step::logits(p_, x, side, ws);       // logits [T, P]
         step::choose(p_, x.rows, side, ws);  // choice [T, W]
         step::dispatch(p_, ws);              // plan [R]

@@ -1,23 +1,30 @@
 #include <guild/backend/cpu/fused.hpp>
 #include <guild/backend/cpu/order.hpp>
+#include <guild/backend/cpu/products.hpp>
+#include <guild/backend/reference.hpp>
 #include <guild/core/random.hpp>
 #include <guild/parallel/serial.hpp>
+#include <support/matrix.hpp>
+#include <support/pairs.hpp>
 
 #include <doctest/doctest.h>
 
 #include <bit>
 #include <cstring>
+#include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "emulated_avx512.hpp"
 
-// Every kernel of every instruction set that this machine has, and the text of those that it has not over emulated instructions, against the
-// plain loops of order.hpp, bit for bit: whole packed matrices, so that layout, blocks and edges are met too.
+// Every kernel of every instruction set that this machine has, and the text of those that it has not over emulated instructions, in every format:
+// against the plain loops of order.hpp, bit for bit, and against backend::reference in double, within what the format's arithmetic may lose. Whole
+// matrices, so that layout, blocks and edges are met too. A sample: any two values of any two parameters meet.
 
 namespace {
 namespace cpu = guild::cpu;
-using cpu::arithmetic, cpu::isa, guild::bf16;
+using cpu::arithmetic, cpu::isa, guild::bf16, guild::view;
 
 /// A number that is easy to get wrong, or a random one.
 float hard(int kind, unsigned long long seed, long i) {
@@ -30,45 +37,32 @@ float hard(int kind, unsigned long long seed, long i) {
 }
 bool same(float a, float b) { return std::memcmp(&a, &b, sizeof a) == 0 || (a != a && b != b); }
 
-/// How a product is computed: by kernels of the machine, or emulated ones.
-struct machine {
-    std::string name;
-    const cpu::kernels* kernels;
-    const cpu::bf16_kernels* bf16;
-    const cpu::tile_kernels* int8;
-    const cpu::decode_kernels* decode;
+/// Rows, outputs and depth of a product, and how its numbers and its memory are drawn.
+struct sample {
+    int kind = 0, reading = 0;
+    long rows = 0, outputs = 0, depth = 0;
+    unsigned long long seed = 0;
+    int offset = 0;  ///< of the first operand from a boundary of 64 bytes
+
+    test::place place(int i) const {
+        test::draws draw(seed + static_cast<unsigned long long>(i));
+        return {i == 0 ? offset : draw.integer(0, 15), draw.integer(0, 3)};
+    }
+    test::matrix<float>& fill(test::matrix<float>& m, int stream) const {
+        for (long r = 0; r < m.rows(); ++r)
+            for (long c = 0; c < m.cols(); ++c) m(r, c) = hard(kind, seed + static_cast<unsigned long long>(stream), r * m.cols() + c);
+        return m;
+    }
+    friend std::ostream& operator<<(std::ostream& out, const sample& s) {
+        return out << "kind " << s.kind << " reading " << s.reading << " rows " << s.rows << " outputs " << s.outputs << " depth " << s.depth
+                   << " seed " << s.seed << " offset " << s.offset;
+    }
 };
-std::vector<machine> machines() {
-    std::vector<machine> all;
-    for (int i = 0; i <= static_cast<int>(isa::amx); ++i) {
-        const isa level = static_cast<isa>(i);
-        if (level <= cpu::detected())
-            all.push_back({std::string(cpu::name(level)), cpu::kernels_of(level), &cpu::bf16_kernels_of(level), &cpu::int8_kernels_of(level),
-                           &cpu::decode_kernels_of(level)});
-        else MESSAGE("this machine lacks " << cpu::name(level) << ": its text runs over emulated instructions alone");
-    }
-#if defined(__x86_64__)
-    if (cpu::detected() >= isa::avx2) {  // whose functions the emulation calls
-        static const cpu::kernels avx512 = emulated::avx512::values();
-        static const cpu::bf16_kernels f = emulated::avx512::bf16_values(), chain = emulated::avx512_bf16::bf16_values(), tiles = [] {
-            cpu::bf16_kernels k = chain;
-            k.pairs = emulated::amx::tiles<false>(emulated::avx512_bf16::pair_row);
-            k.pairs.enter = emulated::flush, k.pairs.leave = emulated::unflush;  // there are no tiles to configure
-            return k;
-        }();
-        static const cpu::tile_kernels int8 = emulated::avx512::int8_table<>(), vnni = emulated::avx512_vnni::int8_table(), tiles8 = [] {
-            cpu::tile_kernels k = emulated::amx::tiles<true>(emulated::amx::signed_row);
-            k.enter = nullptr, k.leave = nullptr;
-            return k;
-        }();
-        const cpu::decode_kernels* const decode = &emulated::avx512::decode_table<>();
-        all.push_back({"emulated avx512", &avx512, &f, &int8, decode});
-        all.push_back({"emulated avx512_vnni, avx512_bf16", &avx512, &chain, &vnni, decode});
-        all.push_back({"emulated amx", &avx512, &tiles, &tiles8, decode});
-    }
-#endif
-    return all;
-}
+/// What is tested on a sample.
+struct kernel {
+    std::string name;
+    std::function<void(const sample&)> check;
+};
 
 /// A matrix [N, K] of any codes and scales of a format.
 template <class Format> struct matrix {
@@ -92,113 +86,386 @@ template <class Format> struct matrix {
     }
 };
 
-/// One group of rows times a packed matrix [N, K]; expected(a row, weight(k), K) is what an output must be.
-template <class Format, class Expected>
-void check(const machine& m, const cpu::strategy& how, int kind, long rows, long N, long K, unsigned long long seed, Expected expected) {
-    CAPTURE(m.name);
-    CAPTURE(kind);
-    CAPTURE(rows);
-    CAPTURE(N);
-    CAPTURE(K);
-    std::vector<float> a(static_cast<std::size_t>(rows * K)), c(static_cast<std::size_t>(rows * N));
-    for (std::size_t i = 0; i < a.size(); ++i) a[i] = hard(kind, seed, static_cast<long>(i));
-    const matrix<Format> w(kind, seed, N, K);
-    const int columns = m.kernels->columns;
+/// One group of rows of a matrix [.., cols]: as they stand, in a drawn order, or so and times factors.
+struct operand {
+    test::matrix<float> a;
+    std::vector<int> source;
+    std::vector<float> factor;
+    int offset[2];
+
+    operand(const sample& s, long cols) : a(s.rows + (s.reading > 0 ? 3 : 0), cols, s.place(0)), offset{0, static_cast<int>(s.rows)} {
+        s.fill(a, 0);
+        test::draws draw(s.seed);
+        for (long r = 0; r < s.rows && s.reading > 0; ++r) {
+            source.push_back(draw.integer(0, static_cast<int>(a.rows()) - 1));
+            factor.push_back(static_cast<float>(draw.real() - 0.5));
+        }
+    }
+    guild::groups<float> rows(bool scaled) const { return {1, offset, source.empty() ? nullptr : source.data(), scaled ? factor.data() : nullptr}; }
+};
+
+/// Sums by backend::reference in double, and the same sums of magnitudes.
+struct exact {
+    std::vector<double> sum, magnitude;
+    /// product(of, out): out = a product of the numbers of(x).
+    template <class F> exact(long rows, long cols, F product) : sum(static_cast<std::size_t>(rows * cols)), magnitude(sum) {
+        product([](float x) { return static_cast<double>(x); }, view<double>(sum.data(), rows, cols));
+        product([](float x) { return std::fabs(static_cast<double>(x)); }, view<double>(magnitude.data(), rows, cols));
+    }
+};
+template <class Of> std::vector<double> each_of(Of of, view<const float> m) {
+    std::vector<double> v;
+    for (long r = 0; r < m.rows; ++r)
+        for (long c = 0; c < m.cols; ++c) v.push_back(of(m(r, c)));
+    return v;
+}
+template <class Of> std::vector<double> each_of(Of of, const std::vector<float>& m) {
+    return each_of(of, view<const float>(m.data(), 1, static_cast<long>(m.size())));
+}
+
+/// How far a sum may be from the exact one: relative to the sum of the magnitudes, and beside it.
+struct bound {
+    double relative, absolute = 0;
+};
+/// A unit in the last place for each of `depth` fused steps, and for a few that follow; denormals keep half a step.
+bound of_fp32(long depth) { return {static_cast<double>(depth + 8) * 0x1p-24, static_cast<double>(depth + 8) * 0x1p-149}; }
+
+/// Whether each number found is the order's, bit for bit if there is one, and within limit(r, n) of the exact one where the sums are far from overflow.
+template <class Order, class Limit>
+void judge(const sample& s, const test::matrix<float>& found, bool in_order, Order order, const exact& right, Limit limit) {
+    long other = 0, far = 0;
+    for (long r = 0; r < found.rows(); ++r)
+        for (long n = 0; n < found.cols(); ++n) {
+            const float number = found(r, n);
+            if (in_order && !same(number, order(r, n)) && other++ == 0) {
+                CAPTURE(r);
+                CAPTURE(n);
+                CHECK(number == order(r, n));
+            }
+            const auto i = static_cast<std::size_t>(r * found.cols() + n);
+            const bound most = limit(r, n);
+            const double allowed = most.relative * right.magnitude[i] + most.absolute;
+            if (s.kind < 3 && std::isfinite(right.magnitude[i]) && !(std::fabs(static_cast<double>(number) - right.sum[i]) <= allowed) &&
+                far++ == 0) {
+                CAPTURE(r);
+                CAPTURE(n);
+                CAPTURE(allowed);
+                CHECK(static_cast<double>(number) == right.sum[i]);
+            }
+        }
+    CHECK(other == 0);
+    CHECK(far == 0);
+    CHECK(found.intact());
+}
+
+/// c = a w^T of a sample by `run`, the numbers of w in `plain` [outputs, depth].
+template <class Run, class Order, class Limit>
+void check_product(const sample& s, bool in_order, const std::vector<float>& plain, Run run, Order order, Limit limit) {
+    const operand in(s, s.depth);
+    const view<const float> a = in.a.all();
+    const guild::groups<float> g = in.rows(s.reading == 2);
+    test::matrix<float> c(s.rows, s.outputs, s.place(1));
+    run(g, a, c.all());
+    const exact right(s.rows, s.outputs, [&](auto of, view<double> out) {
+        const std::vector<double> da = each_of(of, a), factor = each_of(of, in.factor), w = each_of(of, plain);
+        const guild::groups<double> rows{1, g.offset, g.source, g.factor ? factor.data() : nullptr};
+        guild::backend::reference{}.product(rows, view<const double>(da.data(), a.rows, a.cols), guild::stack<const double>{w.data(), 0, s.depth},
+                                            out);
+    });
+    const auto row = [&](long r) { return a.row(g.from(r)); };
+    judge(
+        s, c, in_order,
+        [&](long r, long n) {
+            const float sum = order(row(r), n);
+            return g.factor ? sum * g.factor[r] : sum;
+        },
+        right, [&](long r, long n) { return limit(row(r), n); });
+}
+
+/// Over a packed matrix.
+template <class Format> void check_packed(const sample& s, const cpu::kernels& with, const cpu::strategy& how) {
+    const long N = s.outputs, K = s.depth;
+    const matrix<Format> w(s.kind, s.seed, N, K);
+    const int columns = with.columns;
     cpu::packed_matrix<Format> packed(how, columns, 1, N, K, 1);
     for (long p = 0; p < packed.shape().panels(); ++p)
         packed.fill(
-            *m.kernels, 0, p, [&](int j) { return p * columns + j < N ? w.view.row(0, p * columns + j) : nullptr; },
+            with, 0, p, [&](int j) { return p * columns + j < N ? w.view.row(0, p * columns + j) : nullptr; },
             [&](int j) {
                 if constexpr (guild::has_scales<Format>) return w.view.scales(0, p * columns + j);
             });
     bool kept = true;
+    std::vector<float> plain;
     for (long n = 0; n < N; ++n)
         for (long k = 0; k < K; ++k) {
             const auto stored = packed(0, n / columns, static_cast<int>(n % columns), k);
             kept = kept && std::memcmp(&stored, w.view.row(0, n) + k / cpu::parts_of<Format>::per_code, sizeof stored) == 0;
+            plain.push_back(w.view(0, n, k));
         }
     CHECK(kept);
-    const int offset[] = {0, static_cast<int>(rows)};
-    cpu::product(*m.kernels, guild::serial{}, guild::groups<float>{1, offset}, {a.data(), rows, K}, packed, {c.data(), rows, N});
-    long wrong = 0;
-    for (long r = 0; r < rows; ++r)
-        for (long n = 0; n < N; ++n) {
-            const float right = expected(a.data() + r * K, w.view, n), found = c[static_cast<std::size_t>(r * N + n)];
-            if (!same(found, right) && wrong++ == 0) {
-                CAPTURE(r);
-                CAPTURE(n);
-                CHECK(found == right);
-            }
-        }
-    CHECK(wrong == 0);
-}
-
-/// f(kind, rows, N, K, seed) for pairs of everything: each number of rows, ragged widths, one number.
-template <class F> void each_shape(F f) {
-    const long widths[] = {1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 129, 200},
-               depths[] = {1, 2, 3, 5, 31, 32, 33, 64, 100, 199, 255, 256, 257, 300, 511, 513, 600, 1025};
-    for (long rows = 1; rows <= 40; ++rows)
-        f(static_cast<int>(rows % 4), rows, widths[rows * 7 % 18], depths[rows * 5 % 18], static_cast<unsigned long long>(rows));
-    for (int i = 0; i < 18; ++i) f(i % 4, 1 + i % 3 * 7, widths[i], depths[(i * 11 + 3) % 18], 100ull + static_cast<unsigned long long>(i));
-    f(0, 97, 40, 70, 1000), f(0, 200, 33, 300, 1001), f(3, 0, 5, 5, 1002);
-}
-
-/// By a plain loop, the numbers of w.
-template <class Order> auto summed(Order order, long K) {
-    return [=](const float* a, const auto& w, long n) {
-        return order(
-            a, [&](long k) { return w(0, n, k); }, K);
+    const auto numbers = [&](long n) { return [at = plain.data() + n * K](long k) { return at[k]; }; };
+    const auto largest = [&](const float* from) {
+        float most = 0;
+        for (long k = 0; k < K; ++k) most = std::max(most, std::fabs(from[k]));
+        return most;
     };
+    const auto run = [&](const guild::groups<float>& g, view<const float> a, view<float> c) { cpu::product(with, guild::serial{}, g, a, packed, c); };
+    const bool fused = with.level != isa::generic;  // there the compiler chooses
+    if (how.by == arithmetic::fp32) {
+        const auto order = [&](const float* a, long n) { return cpu::order::fp32(a, numbers(n), K); };
+        return check_product(s, fused, plain, run, order, [&](const float*, long) { return of_fp32(K); });
+    }
+    if constexpr (std::is_same_v<Format, bf16>) {
+        // Half a unit of bf16 for each number of a, and flushed at every step: a number of a or w, a product, a sum.
+        const auto order = [&](const float* a, long n) {
+            return how.by == arithmetic::bf16 ? cpu::order::bf16(a, numbers(n), K) : cpu::order::bf16_chain(a, numbers(n), K);
+        };
+        check_product(s, fused, plain, run, order, [&](const float* a, long n) {
+            const double any = 3 + static_cast<double>(largest(a)) + static_cast<double>(largest(plain.data() + n * K));
+            return bound{0x1.01p-8 + of_fp32(K).relative * 1.01, static_cast<double>(K + 8) * 0x1p-126 * any};
+        });
+    }
+    if constexpr (std::is_same_v<Format, guild::int8>) {
+        // Half a step of a row's scale for each number of a; all of it where the row is too small for one.
+        const auto order = [&](const float* a, long n) {
+            const int sum = cpu::order::int8(
+                a, cpu::order::inverse_scale(largest(a)), [&](long k) { return w.view.row(0, n)[k]; }, K);
+            return static_cast<float>(sum) * (largest(a) / 127) * w.view.scales(0, n)[0];
+        };
+        check_product(s, true, plain, run, order, [&](const float* a, long n) {
+            const double most = static_cast<double>(largest(a)), step = most < 0x1p-119 ? most : most * 0.5001 / 127;
+            double weights = 0;
+            for (long k = 0; k < K; ++k) weights += std::fabs(static_cast<double>(plain[static_cast<std::size_t>(n * K + k)]));
+            return bound{0x1p-21, step * weights + 0x1p-148};
+        });
+    }
 }
+
+/// f(piece) for the parts of one expert's rows by all panels.
+template <class F> void each_piece(const cpu::kernels& with, long rows, long outputs, F f) {
+    const long panels = cpu::panels_of(with, outputs);
+    if (rows > 0) cpu::each_part({0, 0, rows, 0, panels}, cpu::most_rows, panels, f);
+}
+/// Over weights as they are stored.
+template <class W> void check_plain(const sample& s, const cpu::kernels& with) {
+    const matrix<W> w(s.kind, s.seed, s.outputs, s.depth);
+    std::vector<float> plain;
+    for (long n = 0; n < s.outputs; ++n)
+        for (long k = 0; k < s.depth; ++k) plain.push_back(w.view(0, n, k));
+    const auto run = [&](const guild::groups<float>& g, view<const float> a, view<float> c) {
+        each_piece(with, s.rows, s.outputs, [&](const cpu::piece& at) { cpu::product(with, g, at, a, w.view, c); });
+    };
+    const auto order = [&](const float* a, long n) {
+        return cpu::order::fp32(
+            a, [&](long k) { return plain[static_cast<std::size_t>(n * s.depth + k)]; }, s.depth);
+    };
+    check_product(s, with.level != isa::generic, plain, run, order, [&](const float*, long) { return of_fp32(s.depth); });
+}
+/// `depth` outputs of the forward, summed into `outputs` of its inputs.
+template <class W> void check_input_gradient(const sample& s, const cpu::kernels& with) {
+    const matrix<W> w(s.kind, s.seed, s.depth, s.outputs);
+    const operand in(s, s.depth);
+    const guild::groups<float> g = in.rows(false);
+    const view<const float> dc(in.a.all().data, s.rows, s.depth, in.a.all().stride);
+    const auto mode = s.reading == 0 ? guild::into::overwrite : guild::into::add;
+    test::matrix<float> da(s.rows, s.outputs, s.place(1)), before(s.rows, s.outputs);
+    before = s.fill(da, 2);
+    each_piece(with, s.rows, s.outputs, [&](const cpu::piece& at) { cpu::input_gradient(with, g, at, dc, w.view, da.all(), mode); });
+    const exact right(s.rows, s.outputs, [&](auto of, view<double> out) {
+        const std::vector<double> d = each_of(of, dc), start = each_of(of, std::as_const(before).all());
+        if (mode == guild::into::add) std::copy(start.begin(), start.end(), out.data);
+        guild::backend::reference{}.input_gradient(
+            guild::groups<double>{1, g.offset}, view<const double>(d.data(), s.rows, s.depth),
+            [&](long e, long n, long m) { return of(w.view(e, n, m)); }, out, mode);
+    });
+    judge(
+        s, da, with.level != isa::generic,
+        [&](long r, long m) {
+            float sum = before(r, m);
+            for (long first = 0; first < s.depth; first += cpu::depth_block) {
+                const float block = cpu::order::fp32(
+                    dc.row(r) + first, [&](long n) { return w.view(0, first + n, m); }, std::min(cpu::depth_block, s.depth - first));
+                sum = first == 0 && mode == guild::into::overwrite ? block : sum + block;
+            }
+            return sum;
+        },
+        right, [&](long, long) { return of_fp32(s.depth); });
+}
+/// dw [outputs, depth] += over the rows.
+void check_weight_gradient(const sample& s, const cpu::kernels& with) {
+    const operand in(s, s.depth);
+    const view<const float> a = in.a.all();
+    const guild::groups<float> g = in.rows(s.reading == 2);
+    test::matrix<float> dc(s.rows, s.outputs, s.place(1)), dw(s.outputs, s.depth, s.place(2)), before(s.outputs, s.depth);
+    s.fill(dc, 3);
+    before = s.fill(dw, 2);
+    const long blocks = (s.outputs + cpu::outer_rows - 1) / cpu::outer_rows;
+    cpu::weight_gradient(with, g, {0, 0, s.rows, 0, blocks}, std::as_const(dc).all(), a, guild::stack<float>{dw.all().data, 0, dw.all().stride});
+    const exact right(s.outputs, s.depth, [&](auto of, view<double> out) {
+        const std::vector<double> d = each_of(of, std::as_const(dc).all()), da = each_of(of, a), factor = each_of(of, in.factor);
+        const std::vector<double> start = each_of(of, std::as_const(before).all());
+        std::copy(start.begin(), start.end(), out.data);
+        const guild::groups<double> rows{1, g.offset, g.source, g.factor ? factor.data() : nullptr};
+        guild::backend::reference{}.weight_gradient(rows, view<const double>(d.data(), s.rows, s.outputs),
+                                                    view<const double>(da.data(), a.rows, a.cols), guild::stack<double>{out.data, 0, s.depth});
+    });
+    judge(
+        s, dw, with.level != isa::generic,
+        [&](long n, long m) {
+            float sum = before(n, m);
+            for (long first = 0; first < s.rows; first += cpu::token_block) {
+                float chain = 0;
+                for (long r = first; r < std::min(s.rows, first + cpu::token_block); ++r)
+                    chain = std::fma(dc(r, n), g.factor ? a(g.from(r), m) * g.factor[r] : a(g.from(r), m), chain);
+                sum += chain;
+            }
+            return sum;
+        },
+        right, [&](long, long) { return of_fp32(s.rows); });
+}
+/// SwiGLU and its adjoint on `outputs` numbers: near what double gives, and each the same alone.
+void check_activation(const sample& s, const cpu::kernels& with) {
+    test::matrix<float> in(3, s.outputs, s.place(0)), out(3, s.outputs, s.place(1));
+    s.fill(in, 0);
+    out.fill(0);
+    const auto run = [&](long i, long n, auto to) {
+        const auto* const g = in.all().row(0) + i;
+        const auto *const u = in.all().row(1) + i, *const d = in.all().row(2) + i;
+        with.swiglu(g, u, n, to(0));
+        with.swiglu_gradient(g, u, d, n, to(1), to(2));
+    };
+    run(0, s.outputs, [&](int row) { return out.all().row(row); });
+    long moved = 0, far = 0;
+    for (long i = 0; i < s.outputs; ++i) {
+        float alone[3];
+        run(i, 1, [&](int row) { return alone + row; });
+        const double g = static_cast<double>(in(0, i)), u = static_cast<double>(in(1, i)), d = static_cast<double>(in(2, i)),
+                     y = 1 / (1 + std::exp(-g));
+        const double exact[] = {g * y * u, d * u * y * (1 + g * (1 - y)), d * g * y}, magnitude = std::fabs(d * u) * y * (1 + std::fabs(g) * (1 - y));
+        const double tiny = 0x1p-125 * (1 + std::fabs(g)) * (1 + std::fabs(u)) * (1 + std::fabs(d));  // e^x beyond the range of float
+        for (int row = 0; row < 3; ++row) {
+            moved += !same(out(row, i), alone[row]);
+            const double allowed = 32 * 0x1p-24 * (row == 1 ? magnitude : std::fabs(exact[row])) + tiny;
+            far += s.kind < 3 && !(std::fabs(static_cast<double>(out(row, i)) - exact[row]) <= allowed);
+        }
+    }
+    CHECK(moved == 0);
+    CHECK(far == 0);
+    CHECK(out.intact());
+}
+
+/// Each text once, by the machine that has it first.
+std::vector<kernel> kernels() {
+    std::vector<kernel> all;
+    std::set<cpu::tile_kernel> seen;
+    const auto add = [&](const std::string& name, auto check) { all.push_back({name, check}); };
+    const auto fresh = [&](const cpu::tile_kernels& k) { return k && seen.insert(k.tile[0]).second; };
+    const auto add_machine = [&](const std::string& name, const cpu::kernels& with, const cpu::bf16_kernels& of_bf16,
+                                 const cpu::tile_kernels& of_int8, const cpu::decode_kernels& decode) {
+        const auto packed = [&]<class Format>(Format, const char* what, const cpu::strategy& how) {
+            add(name + ", " + what, [&with, how](const sample& s) { check_packed<Format>(s, with, how); });
+        };
+        const isa level = with.level;
+        if (fresh(with.fp32)) {
+            const cpu::tile_kernels* const fp32 = &with.fp32;
+            packed(float{}, "float", {level, arithmetic::fp32, fp32});
+            packed(bf16{}, "bf16", {level, arithmetic::fp32, fp32, &of_bf16.widened, of_bf16.decode});
+            packed(guild::half{}, "half", {level, arithmetic::fp32, fp32, nullptr, decode.half});
+            packed(guild::fp8{}, "fp8", {level, arithmetic::fp32, fp32, nullptr, decode.fp8});
+            packed(guild::int8{}, "int8", {level, arithmetic::fp32, fp32, nullptr, decode.int8});
+            packed(guild::int4<32>{}, "int4<32>", {level, arithmetic::fp32, fp32, nullptr, decode.int4});
+            packed(guild::int4<6>{}, "int4<6>", {level, arithmetic::fp32, fp32, nullptr, decode.int4});
+            packed(guild::mxfp4{}, "mxfp4", {level, arithmetic::fp32, fp32, nullptr, decode.mxfp4});
+            add(name + ", float as stored", [&with](const sample& s) { check_plain<float>(s, with); });
+            add(name + ", bf16 as stored", [&with](const sample& s) { check_plain<bf16>(s, with); });
+            add(name + ", input gradient", [&with](const sample& s) { check_input_gradient<float>(s, with); });
+            add(name + ", input gradient of bf16", [&with](const sample& s) { check_input_gradient<bf16>(s, with); });
+            add(name + ", weight gradient", [&with](const sample& s) { check_weight_gradient(s, with); });
+            add(name + ", swiglu", [&with](const sample& s) { check_activation(s, with); });
+        }
+        if (fresh(of_bf16.pairs)) packed(bf16{}, "bf16 by bf16", {level, arithmetic::bf16, &of_bf16.pairs});
+        if (fresh(of_bf16.chain)) packed(bf16{}, "bf16 by bf16_chain", {level, arithmetic::bf16_chain, &of_bf16.chain});
+        if (fresh(of_int8)) packed(guild::int8{}, "int8 by int8", {level, arithmetic::int8, &of_int8});
+    };
+    for (int i = 0; i <= static_cast<int>(isa::amx); ++i) {
+        const isa level = static_cast<isa>(i);
+        if (level <= cpu::detected())
+            add_machine(std::string(cpu::name(level)), *cpu::kernels_of(level), cpu::bf16_kernels_of(level), cpu::int8_kernels_of(level),
+                        cpu::decode_kernels_of(level));
+        else MESSAGE("this machine lacks " << cpu::name(level) << ": its text runs over emulated instructions alone");
+    }
+#if defined(__x86_64__)
+    if (cpu::detected() >= isa::avx2) {  // whose functions the emulation calls
+        static const cpu::kernels avx512 = emulated::avx512::values();
+        static const cpu::bf16_kernels f = emulated::avx512::bf16_values(), chain = emulated::avx512_bf16::bf16_values(), tiles = [] {
+            cpu::bf16_kernels k = chain;
+            k.pairs = emulated::amx::tiles<false>(emulated::avx512_bf16::pair_row);
+            k.pairs.enter = emulated::flush, k.pairs.leave = emulated::unflush;  // there are no tiles to configure
+            return k;
+        }();
+        static const cpu::tile_kernels int8 = emulated::avx512::int8_table<>(), vnni = emulated::avx512_vnni::int8_table(), tiles8 = [] {
+            cpu::tile_kernels k = emulated::amx::tiles<true>(emulated::amx::signed_row);
+            k.enter = nullptr, k.leave = nullptr;
+            return k;
+        }();
+        const cpu::decode_kernels& decode = emulated::avx512::decode_table<>();
+        add_machine("emulated avx512", avx512, f, int8, decode);
+        add_machine("emulated avx512_vnni, avx512_bf16", avx512, chain, vnni, decode);
+        add_machine("emulated amx", avx512, tiles, tiles8, decode);
+    }
+#endif
+    return all;
+}
+
+/// One of a few ranges, its ends included.
+using range = std::pair<int, int>;
+const std::vector<range> some_rows{{0, 0},   {1, 1},   {2, 2},   {3, 3},   {4, 4},   {5, 5},   {6, 6},   {7, 7},    {8, 8},
+                                   {9, 9},   {10, 10}, {11, 11}, {12, 12}, {13, 13}, {14, 14}, {15, 15}, {16, 16},  {17, 20},
+                                   {21, 27}, {28, 28}, {29, 31}, {32, 32}, {33, 33}, {34, 40}, {97, 97}, {193, 200}},
+    some_widths{{1, 1},   {2, 7},   {8, 8},   {9, 15},  {16, 16},  {17, 17},   {18, 31},   {32, 32},
+                {33, 47}, {48, 63}, {64, 64}, {65, 96}, {97, 128}, {129, 160}, {161, 199}, {200, 200}},
+    some_depths{{1, 1},     {2, 2},     {3, 7},     {8, 8},     {9, 30},    {31, 33},   {34, 63},     {64, 64},  {65, 127},
+                {128, 200}, {201, 254}, {255, 257}, {258, 500}, {511, 513}, {514, 766}, {1023, 1026}, {769, 900}};
 }  // namespace
 
-#define ORDER(f) [](const float* a, auto w, long depth) { return cpu::order::f(a, w, depth); }
-
-TEST_CASE("fp32: every kernel sums in the stated order") {
-    for (const machine& m : machines()) {
-        if (m.kernels->level == isa::generic) continue;  // the compiler chooses whether it fuses
-        each_shape([&](int kind, long rows, long N, long K, unsigned long long seed) {
-            const isa level = m.kernels->level;
-            const cpu::tile_kernels* const fp32 = &m.kernels->fp32;
-            const auto expected = summed(ORDER(fp32), K);
-            check<float>(m, {level, arithmetic::fp32, fp32}, kind, rows, N, K, seed, expected);
-            check<bf16>(m, {level, arithmetic::fp32, fp32, &m.bf16->widened, m.bf16->decode}, kind, rows, N, K, seed, expected);
-            const auto decoded = [&]<class Format>(Format, cpu::decode_kernel decode) {
-                check<Format>(m, {level, arithmetic::fp32, fp32, nullptr, decode}, kind, rows, N, K, seed, expected);
-            };
-            switch (seed % 5) {
-                case 0: return decoded(guild::half{}, m.decode->half);
-                case 1: return decoded(guild::fp8{}, m.decode->fp8);
-                case 2: return decoded(guild::int8{}, m.decode->int8);
-                case 3: return seed % 2 ? decoded(guild::int4<32>{}, m.decode->int4) : decoded(guild::int4<6>{}, m.decode->int4);
-                default: return decoded(guild::mxfp4{}, m.decode->mxfp4);
+TEST_CASE("of a sample any two values of any two axes meet") {
+    const std::vector<int> sizes{7, 1, 4, 12, 2};
+    const auto cases = test::pairs(sizes, test::first_seed());
+    for (std::size_t i = 0; i < sizes.size(); ++i)
+        for (std::size_t j = 0; j < i; ++j) {
+            std::set<std::pair<int, int>> met;
+            for (const std::vector<int>& c : cases) {
+                REQUIRE(c.size() == sizes.size());
+                CHECK((c[i] >= 0 && c[i] < sizes[i]));
+                met.insert({c[i], c[j]});
             }
-        });
-    }
+            CHECK(met.size() == static_cast<std::size_t>(sizes[i] * sizes[j]));
+        }
+    CHECK(cases.size() < 120);  // 84 at least, all would be 672
+    CHECK(cases == test::pairs(sizes, test::first_seed()));
 }
 
-TEST_CASE("bf16: every kernel sums in the order of the tile unit, and vdpbf16ps in its own") {
-    for (const machine& m : machines()) {
-        if (m.kernels->level == isa::generic) continue;
-        each_shape([&](int kind, long rows, long N, long K, unsigned long long seed) {
-            check<bf16>(m, {m.kernels->level, arithmetic::bf16, &m.bf16->pairs}, kind, rows, N, K, seed, summed(ORDER(bf16), K));
-            if (m.bf16->chain)
-                check<bf16>(m, {m.kernels->level, arithmetic::bf16_chain, &m.bf16->chain}, kind, rows, N, K, seed, summed(ORDER(bf16_chain), K));
-        });
+TEST_CASE("every kernel sums in the stated order, and near the reference") {
+    const std::vector<kernel> all = kernels();
+    const auto size = [](const auto& v) { return static_cast<int>(v.size()); };
+    const auto cases = test::pairs({size(all), size(some_rows), size(some_widths), size(some_depths), 16, 4, 3}, test::first_seed());
+    for (std::size_t i = 0; i < cases.size(); ++i) {
+        const std::vector<int>& c = cases[i];
+        const unsigned long long seed = test::first_seed() + 100 * i;
+        test::draws draw(seed);
+        const auto one_of = [&](const std::vector<range>& ranges, int n) { return draw.integer(ranges[static_cast<std::size_t>(n)]); };
+        const sample s{.kind = c[5],
+                       .reading = c[6],
+                       .rows = one_of(some_rows, c[1]),
+                       .outputs = one_of(some_widths, c[2]),
+                       .depth = one_of(some_depths, c[3]),
+                       .seed = seed,
+                       .offset = c[4]};
+        const kernel& k = all[static_cast<std::size_t>(c[0])];
+        CAPTURE(k.name);
+        CAPTURE(s);
+        k.check(s);
     }
-}
-
-TEST_CASE("int8: sums are exact on every instruction set") {
-    for (const machine& m : machines())
-        each_shape([&](int kind, long rows, long N, long K, unsigned long long seed) {
-            check<guild::int8>(m, {m.kernels->level, arithmetic::int8, m.int8}, kind, rows, N, K, seed, [&](const float* a, const auto& w, long n) {
-                float largest = 0;
-                for (long k = 0; k < K; ++k) largest = std::max(largest, std::fabs(a[k]));
-                const int sum = cpu::order::int8(
-                    a, cpu::order::inverse_scale(largest), [&](long k) { return w.row(0, n)[k]; }, K);
-                return static_cast<float>(sum) * (largest / 127) * w.scales(0, n)[0];
-            });
-        });
 }
 
 TEST_CASE("an instruction set is asked for by name, at most what the machine has") {

@@ -1,11 +1,16 @@
 #include <support/products.hpp>
+#include <support/left_behind.hpp>
 #include <support/outcome.hpp>
+#include <support/pairs.hpp>
 #include <support/policies.hpp>
+#include <support/pools.hpp>
 #include <support/shapes.hpp>
 
 #include <doctest/doctest.h>
 
-#include <algorithm>
+#include <deque>
+#include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -22,7 +27,7 @@ const test::shape ragged{
     .config = {.hidden = 72, .expert_hidden = 40, .routed_experts = 9, .top_k = 3, .shared_experts = 2, .expert_bias = true, .shared_bias = true},
     .passive = {.zero = 1, .identity = 1, .constant = 1},
     .residual = guild::residual::complement};
-const test::shape wide{.config = {.hidden = 300, .expert_hidden = 530, .routed_experts = 4, .top_k = 2, .shared_hidden = 140}};
+const test::shape wide{.config = {.hidden = 260, .expert_hidden = 516, .routed_experts = 3, .top_k = 1, .shared_hidden = 140}};
 
 /// f(format, arithmetic, name, bound of the deviation from the reference over the same weights)
 template <class F> void each_kind(F f) {
@@ -37,77 +42,105 @@ template <class F> void each_kind(F f) {
     f(int8{}, arithmetic::int8, "int8, activations int8", 3e-2);
     if (cpu::active() == cpu::isa::avx512_bf16 || cpu::active() == cpu::isa::amx) f(bf16{}, arithmetic::bf16_chain, "bf16 by vdpbf16ps", 1e-2);
 }
-/// Inference and training forward over packed weights; row i of x depends on token[i] alone.
+/// Inference and training forward of a batch; row i of x depends on token[i] alone.
 struct forwards {
     test::matrix<float> x, y, kept;
     guild::workspace<float> ws{};
     guild::tape<float> tape{};
-    template <class Layer>
-    forwards(const Layer& layer, const std::vector<long>& token, test::place at = {})
-        : x(static_cast<long>(token.size()), layer.model().config.hidden, at), y(x.rows(), x.cols(), at), kept(x.rows(), x.cols(), at) {
+    forwards(long H, const std::vector<long>& token, const test::batch_places& at = {})
+        : x(static_cast<long>(token.size()), H, at.x), y(x.rows(), H, at.y), kept(x.rows(), H, at.dx) {
         for (long r = 0; r < x.rows(); ++r)
-            for (long h = 0; h < x.cols(); ++h)
-                x(r, h) = static_cast<float>(2 * guild::uniform(8, 0, token[static_cast<std::size_t>(r)], h) - (h > 0));
+            for (long h = 0; h < H; ++h) x(r, h) = static_cast<float>(2 * guild::uniform(8, 0, token[static_cast<std::size_t>(r)], h) - (h > 0));
+    }
+    template <class Layer> forwards& run(const Layer& layer) {
         layer.forward(x, y, ws);
         layer.forward(x, kept, tape);
+        return *this;
     }
 };
+/// A model's weights of one kind, packed.
+struct subject {
+    std::string name;
+    double bound;
+    long H;
+    std::function<void(forwards&, const guild::thread_pool&)> run;
+    std::function<void(const test::matrix<float>& x, test::matrix<float>& y)> reference;  ///< over the same weights as they were before
+    std::function<void()> check_unpacked;
+};
+/// Each kind of two models.
+const std::vector<subject>& subjects() {
+    static const std::vector<subject> all = [] {
+        std::vector<subject> made;
+        for (const test::shape& s : {ragged, wide}) {
+            const auto exact = s.weights<float>(s.model<model>());
+            each_kind([&]<class Format>(Format, arithmetic by, const std::string& name, double bound) {
+                using weights = guild::packed_weights<model, Format, backend>;
+                const auto backend_by = [by](const guild::thread_pool& pool) { return backend(guild::threads{pool}, by); };
+                const auto w = std::make_shared<const guild::weights<model, Format>>(guild::convert<Format>(exact));
+                const auto packed = std::make_shared<const weights>(*w, w->model, backend_by(test::pool_of(2)));
+                made.push_back({name + (s.config.hidden == wide.config.hidden ? ", wide" : ""), bound, s.config.hidden,
+                                [=](forwards& f, const guild::thread_pool& pool) { f.run(guild::layer(*packed, backend_by(pool))); },
+                                [=](const test::matrix<float>& x, test::matrix<float>& y) {
+                                    const auto decoded = guild::convert<float>(*w);
+                                    guild::workspace<float> ws;
+                                    guild::layer<model, float, guild::backend::reference>(decoded).forward(x, y, ws);
+                                },
+                                [=] {
+                                    const auto again = packed->unpack();
+                                    guild::each_tensor(
+                                        [](const char* tensor, const auto& one, const auto& two) { CHECK_MESSAGE(one == two, tensor); }, again, *w);
+                                    CHECK(again.state == w->state);
+                                }});
+            });
+        }
+        return made;
+    }();
+    return all;
+}
 guild::view<const float> row(const test::matrix<float>& m, long r) { return {m.all().row(r), 1, m.cols()}; }
 }  // namespace
 
 TEST_CASE("packed weights of every format and arithmetic agree with the reference") {
-    const guild::thread_pool pool(3);
-    each_kind([&]<class Format>(Format, arithmetic by, const std::string& name, double bound) {
-        CAPTURE(name);
-        for (const test::shape& s : {ragged, wide}) {
-            CAPTURE(s);
-            const auto w = guild::convert<Format>(s.weights<float>(s.model<model>()));
-            const backend b(guild::threads{pool}, by);
-            const guild::packed_weights<model, Format, backend> packed(w, w.model, b);
-            const guild::layer layer(packed, b);
-            const guild::layer<model, Format, guild::backend::reference> reference(w);
-            for (const long T : {0L, 1L, 7L, 110L}) {
-                CAPTURE(T);
-                const forwards found(layer, test::first_tokens(T), {.offset = 1, .gap = 3}), expected(reference, test::first_tokens(T));
-                CHECK(test::apart(found.y, expected.y) < bound);
-                CHECK(test::apart(found.kept, expected.y) < bound);
-                CHECK(found.y.intact());
-            }
-        }
-    });
+    for (const subject& s : subjects()) {
+        CAPTURE(s.name);
+        forwards found(s.H, test::first_tokens(30));
+        s.run(found, test::pool_of(3));
+        test::matrix<float> expected(30, s.H);
+        s.reference(found.x, expected);
+        CHECK(test::apart(found.y, expected) < s.bound);
+        CHECK(test::apart(found.kept, expected) < s.bound);
+    }
 }
 
-TEST_CASE("packed weights: bits of a token, any companions, threads and alignment") {
-    const guild::thread_pool two(2);
-    each_kind([&]<class Format>(Format, arithmetic by, const std::string& name, double) {
-        CAPTURE(name);
-        for (const test::shape& s : {ragged, wide}) {
-            const auto w = guild::convert<Format>(s.weights<float>(s.model<model>()));
-            const backend b(guild::threads{two}, by);
-            const guild::packed_weights<model, Format, backend> packed(w, w.model, b);
-            const guild::layer layer(packed, b);
-            const forwards whole(layer, test::first_tokens(130));
-            bool same = true;
-            for (const int threads : {1, 2, 3, 4, 7, 8, 16}) {
-                const guild::thread_pool pool(threads);
-                const backend other(guild::threads{pool}, by);
-                const forwards again(guild::layer(packed, other), test::first_tokens(130), {.offset = threads, .gap = threads % 3});
-                same = same && test::same_bits(again.y, whole.y) && test::same_bits(again.kept, whole.kept);
-            }
-            CHECK(same);
-            for (long count = 1; count <= 130; count += count < 20 ? 1 : 11) {
-                auto token = test::first_tokens(130);
-                const auto rank = [&](long t) { return guild::uniform(9, 0, count, t); };
-                std::sort(token.begin(), token.end(), [&](long p, long q) { return rank(p) < rank(q); });
-                token.resize(static_cast<std::size_t>(count));
-                const forwards some(layer, token);
-                for (long r = 0; r < count; ++r)
-                    same = same && test::same_bits(row(some.y, r), row(whole.y, token[static_cast<std::size_t>(r)])) &&
-                           test::same_bits(row(some.kept, r), row(whole.kept, token[static_cast<std::size_t>(r)]));
-            }
-            CHECK(same);
-        }
-    });
+TEST_CASE("packed weights: bits of a token, any companions, order, threads and alignment") {
+    const std::pair<int, int> counts[] = {{0, 0},   {1, 1},   {2, 2},   {3, 3},   {4, 7},   {8, 13},  {14, 15},  {16, 17},
+                                          {18, 31}, {32, 33}, {34, 63}, {64, 65}, {66, 95}, {96, 97}, {98, 127}, {128, 130}};
+    const std::vector<subject>& all = subjects();
+    std::deque<forwards> whole;  // they cannot move
+    for (const subject& s : all) s.run(whole.emplace_back(s.H, test::first_tokens(130)), test::pool_of(2));
+    const auto cases = test::pairs({static_cast<int>(all.size()), static_cast<int>(std::size(counts)), 7, 16, 16}, test::first_seed());
+    for (std::size_t i = 0; i < cases.size(); ++i) {
+        const std::vector<int>& c = cases[i];
+        const unsigned long long seed = test::first_seed() + i;
+        test::draws draw(seed);
+        const auto at = [&](int offset) { return test::place{offset, draw.integer(0, 3)}; };
+        const int count = draw.integer(counts[c[1]]), threads = test::thread_counts[c[2]];
+        const auto n = static_cast<std::size_t>(c[0]);
+        CAPTURE(all[n].name);
+        CAPTURE(count);
+        CAPTURE(threads);
+        CAPTURE(seed);
+        const std::vector<int> order = draw.permutation(130);
+        const std::vector<long> token(order.begin(), order.begin() + count);
+        forwards some(all[n].H, token, {.x = at(c[3]), .dy = {}, .y = at(c[4]), .dx = at(draw.integer(0, 15))});
+        all[n].run(some, test::pool_of(threads));
+        bool same = true;
+        for (long r = 0; r < count; ++r)
+            same = same && test::same_bits(row(some.y, r), row(whole[n].y, token[static_cast<std::size_t>(r)])) &&
+                   test::same_bits(row(some.kept, r), row(whole[n].kept, token[static_cast<std::size_t>(r)]));
+        CHECK(same);
+        CHECK((some.x.intact() && some.y.intact() && some.kept.intact()));
+    }
 }
 
 TEST_CASE("packed and plain weights give the same products, bit for bit") {
@@ -115,50 +148,45 @@ TEST_CASE("packed and plain weights give the same products, bit for bit") {
     const backend b(guild::threads{pool});
     const auto w = wide.weights<float>(wide.model<model>());
     const guild::packed_weights<model, float, backend> packed(w, w.model, b);
-    const forwards p(guild::layer(packed, b), test::first_tokens(67)), q(guild::layer<model, float, backend>(w, b), test::first_tokens(67));
+    forwards p(260, test::first_tokens(67)), q(260, test::first_tokens(67));
+    p.run(guild::layer(packed, b)), q.run(guild::layer<model, float, backend>(w, b));
     const auto same = [](const guild::buffer<float>& one, const guild::buffer<float>& two, long n) {
         return std::memcmp(one.data(), two.data(), static_cast<std::size_t>(n) * sizeof(float)) == 0;
     };
-    CHECK(same(p.tape.h, q.tape.h, 67 * 2 * 2 * 530));
+    CHECK(same(p.tape.h, q.tape.h, 67 * 2 * 516));
 }
 
 TEST_CASE("packing is undone exactly") {
-    const guild::thread_pool pool(2);
-    each_kind([&]<class Format>(Format, arithmetic by, const std::string& name, double) {
-        CAPTURE(name);
-        for (const test::shape& s : {ragged, wide}) {
-            const auto w = guild::convert<Format>(s.weights<float>(s.model<model>()));
-            const guild::packed_weights<model, Format, backend> packed(w, w.model, backend(guild::threads{pool}, by));
-            const auto again = packed.unpack();
-            guild::each_tensor([](const char* tensor, const auto& one, const auto& two) { CHECK_MESSAGE(one == two, tensor); }, again, w);
-            CHECK(again.state == w.state);
-        }
-    });
+    for (const subject& s : subjects()) {
+        CAPTURE(s.name);
+        s.check_unpacked();
+    }
 }
 
 TEST_CASE("what a program has set for denormals and rounding changes nothing, and is set again") {
-#if defined(__x86_64__)
-    const guild::thread_pool pool(2);
-    each_kind([&]<class Format>(Format, arithmetic by, const std::string& name, double) {
-        CAPTURE(name);
-        const auto w = guild::convert<Format>(ragged.weights<float>(ragged.model<model>()));
-        const backend b(guild::threads{pool}, by);
-        const guild::packed_weights<model, Format, backend> packed(w, w.model, b);
-        const guild::layer layer(packed, b);
-        const forwards usual(layer, test::first_tokens(9));
-        const unsigned before = _mm_getcsr();
-        for (const unsigned mode : {0x9fc0u, 0x7f80u, 0x3f80u}) {  // denormals flushed; to zero; down
-            test::matrix<float> y(9, usual.y.cols());
-            guild::workspace<float> ws;
-            _mm_setcsr(mode);
-            layer.forward(usual.x, y, ws);
-            const unsigned after = _mm_getcsr();
-            _mm_setcsr(before);
-            CHECK((after & ~0x3fu) == mode);
-            CHECK(test::same_bits(y, usual.y));
+    for (const subject& s : subjects()) {
+        CAPTURE(s.name);
+        const auto prepared = [&](forwards& f) -> forwards& {
+            for (long r = 0; r < 5; ++r)
+                for (long h = 1; h < s.H; h += 2) f.x(r, h) *= std::numeric_limits<float>::min();
+            return f;
+        };
+        forwards usual(s.H, test::first_tokens(5));
+        s.run(prepared(usual), test::pool_of(2));
+        for (const unsigned mode : test::environments()) {
+            CAPTURE(mode);
+            forwards found(s.H, test::first_tokens(5));
+            prepared(found);
+            const bool kept = [&] {
+                const test::left_behind caller(mode);
+                s.run(found, test::pool_of(2));
+                return caller.kept();
+            }();
+            CHECK(kept);
+            CHECK(test::same_bits(found.y, usual.y));
+            CHECK(test::same_bits(found.kept, usual.kept));
         }
-    });
-#endif
+    }
 }
 
 TEST_CASE("what a format or the machine cannot do is refused by name") {

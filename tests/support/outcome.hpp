@@ -15,6 +15,11 @@ inline std::vector<long> first_tokens(long T) {
     return token;
 }
 
+/// Where the matrices of a batch lie, each by itself; those of y for `inferred` too.
+struct batch_places {
+    place x, dy, y, dx;
+};
+
 /// What a layer makes of a batch: a forward for inference, one for training, and a backward. Row i of x and dy depends on token[i] alone.
 template <class Layer> struct outcome {
     using S = typename Layer::scalar;
@@ -25,11 +30,13 @@ template <class Layer> struct outcome {
     guild::tape<S> tape;
 
     outcome(const Layer& layer, const std::vector<long>& token, const guild::batch& side = {}, place at = {})
-        : x(length(token), width(layer), at),
-          dy(x.rows(), x.cols(), at),
-          inferred(x.rows(), x.cols(), at),
-          y(x.rows(), x.cols(), at),
-          dx(x.rows(), x.cols(), at),
+        : outcome(layer, token, side, batch_places{at, at, at, at}) {}
+    outcome(const Layer& layer, const std::vector<long>& token, const guild::batch& side, const batch_places& at)
+        : x(length(token), width(layer), at.x),
+          dy(x.rows(), x.cols(), at.dy),
+          inferred(x.rows(), x.cols(), at.y),
+          y(x.rows(), x.cols(), at.y),
+          dx(x.rows(), x.cols(), at.dx),
           gradient(layer.model()) {
         for (long r = 0; r < x.rows(); ++r)
             for (long h = 0; h < x.cols(); ++h) {

@@ -13,6 +13,7 @@ namespace guild::inline v0::backend {
 /// spreads the work over threads, never inside a product: a row's result depends on that row alone, not on threads, on the other rows, nor
 /// on alignment. No allocation; each thread that runs a product needs about 0.3 MiB of stack.
 template <class Executor = serial> struct eigen : reference {
+    using environment = cpu::environment;  ///< of a caller, as of the threads of `each`
     [[no_unique_address]] Executor executor{};
 
     eigen() = default;
@@ -111,7 +112,7 @@ template <class Executor = serial> struct eigen : reference {
 
     template <class F> void each(long n, F&& f) const {
         executor.run(n, [&](long begin, long end) {
-            const cpu::environment usual;
+            const environment usual;
             f(begin, end);
         });
     }

@@ -19,6 +19,17 @@ template <class Model, class Format, class Backend> struct packed_source { struc
 template <class Model, class Format, class Backend> struct packed_source<Model, packed<Format>, Backend> {
     using type = packed_weights<Model, Format, Backend>;
 };
+/// What a backend sets for the caller's thread while a layer runs, such as how to round: nothing, unless it says.
+template <class Backend> struct environment_of {
+    struct type {
+        type() {}
+    };
+};
+template <class Backend>
+requires requires { typename Backend::environment; }
+struct environment_of<Backend> {
+    using type = typename Backend::environment;
+};
 }  // namespace detail
 
 /// What every step is given: what is computed, with which numbers, by whom.
