@@ -106,6 +106,8 @@ public:
             for (const auto& [name, values] : o.tensors) used_.push_back(name);
         };
         step(plain());
+        if constexpr (std::same_as<S, float>)
+            if (!backend_.loops) packed(r);
         for (std::size_t i = 0; i < std::size(Model::loss_names); ++i) step(loss(Model::loss_names[i], static_cast<int>(i)));
         if constexpr (requires { Model::likelihood; }) step(likelihood());
         if constexpr (!std::same_as<std::remove_cvref_t<decltype(Model::balancer)>, no_balance>) trajectory(r);
@@ -170,6 +172,23 @@ private:
         const auto dy = f_.numbers_as<S>("dy");
         backward([&](view<S> dx, auto& grad) { one.backward({dy.data(), T_, H}, dx, grad, tp); }, "d.", "dx", o);
         return o;
+    }
+    /// Inference over packed weights: all tokens at once, and one by one where a token's experts do not depend on the others.
+    void packed(report& r) {
+        const packed_weights<Model, float, backend::eigen<>> packed(w_);
+        const guild::layer one(packed);
+        workspace<float> ws;
+        const long alone = stages::across < stages::size || !given_.sequence.empty() || !given_.draws.empty() ? T_ : 1;
+        for (const long rows : {T_, alone}) {
+            std::fill(y_.begin(), y_.end(), 0.f);
+            for (long t = 0; t < T_; t += rows) {
+                batch side = given_;
+                if (rows < T_) side.token_id = side.token_id.subspan(static_cast<std::size_t>(t), 1);
+                one.forward({x_.data() + t * H, rows, H}, {y_.data() + t * H, rows, H}, ws, side);
+            }
+            r.compare<float>(rows == 1 ? "y, packed, token by token" : "y, packed", wide(y_.data(), T_ * H), f_.numbers("y"),
+                             f_.number("tolerance_float32"));
+        }
     }
     outcome loss(const std::string& name, int index) {
         w_.model.loss = index;
