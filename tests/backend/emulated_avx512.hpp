@@ -153,6 +153,7 @@ using emulated::transpose_8, emulated::flush, emulated::unflush;
 #include <guild/backend/cpu/regions/tile.inl>
 #include <guild/backend/cpu/regions/decode.inl>
 #include <guild/backend/cpu/regions/activation.inl>
+#include <guild/backend/cpu/regions/one_row.inl>
 #include <guild/backend/cpu/regions/pairs.inl>
 #include <guild/backend/cpu/regions/integer_16.inl>
 #include <guild/backend/cpu/regions/integers.inl>

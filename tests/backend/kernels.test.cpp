@@ -1,4 +1,5 @@
 #include <guild/backend/cpu/fused.hpp>
+#include <guild/backend/cpu/one_row.hpp>
 #include <guild/backend/cpu/order.hpp>
 #include <guild/backend/cpu/products.hpp>
 #include <guild/backend/reference.hpp>
@@ -213,7 +214,13 @@ template <class Format> void check_packed(const sample& s, const cpu::kernels& w
     const bool fused = with.level != isa::generic;  // there the compiler chooses
     if (how.by == arithmetic::fp32) {
         const auto order = [&](const float* a, long n) { return cpu::order::fp32(a, numbers(n), K); };
-        return check_product(s, fused, plain, run, order, [&](const float*, long) { return of_fp32(K); });
+        const auto near = [&](const float*, long) { return of_fp32(K); };
+        if constexpr (std::is_same_v<Format, float>)
+            if (s.reading == 0 && cpu::few(packed, s.rows))
+                check_product(
+                    s, fused, plain,
+                    [&](const guild::groups<float>&, view<const float> a, view<float> c) { cpu::product_by_rows(with, a, packed, c); }, order, near);
+        return check_product(s, fused, plain, run, order, near);
     }
     if constexpr (std::is_same_v<Format, bf16>) {
         // Half a unit of bf16 for each number of a, and flushed at every step: a number of a or w, a product, a sum.
@@ -323,6 +330,27 @@ void check_weight_gradient(const sample& s, const cpu::kernels& with) {
         },
         right, [&](long, long) { return of_fp32(s.rows); });
 }
+/// Rows that go one by one through a whole network, against its products one after the other.
+void check_network(const sample& s, const cpu::kernels& with) {
+    const long H = s.depth, F = s.outputs;
+    const matrix<float> gate(s.kind, s.seed, F, H), up(s.kind, s.seed + 50, F, H), down(s.kind, s.seed + 70, H, F);
+    const cpu::strategy how{with.level, arithmetic::fp32, &with.fp32};
+    const guild::feed_forward<guild::stack<const float>, guild::stack<const float>> n{.gate = gate.view, .up = up.view, .down = down.view};
+    const cpu::packed_network<float> packed(with, how, guild::serial{}, n, 1, F, H);
+    if (!cpu::few(guild::swiglu{}, packed, s.rows)) return;
+    test::matrix<float> x(s.rows, H, s.place(0)), a(s.rows, F), y(s.rows, H, s.place(1)), right(s.rows, H);
+    s.fill(x, 0);
+    const int offset[] = {0, static_cast<int>(s.rows)};
+    const guild::groups<float> all{1, offset};
+    cpu::expert_up(with, guild::serial{}, guild::swiglu{}, all, std::as_const(x).all(), packed, {}, a.all());
+    cpu::product(with, guild::serial{}, all, std::as_const(a).all(), packed.down, right.all());
+    cpu::network_by_rows(with, std::as_const(x).all(), packed, y.all());
+    long other = 0;
+    for (long r = 0; r < s.rows; ++r)
+        for (long h = 0; h < H; ++h) other += !same(y(r, h), right(r, h));
+    CHECK(other == 0);
+    CHECK(y.intact());
+}
 /// SwiGLU and its adjoint on `outputs` numbers: near what double gives, and each the same alone.
 void check_activation(const sample& s, const cpu::kernels& with) {
     test::matrix<float> in(3, s.outputs, s.place(0)), out(3, s.outputs, s.place(1));
@@ -381,6 +409,7 @@ std::vector<kernel> kernels() {
             add(name + ", input gradient", [&with](const sample& s) { check_input_gradient<float>(s, with); });
             add(name + ", input gradient of bf16", [&with](const sample& s) { check_input_gradient<bf16>(s, with); });
             add(name + ", weight gradient", [&with](const sample& s) { check_weight_gradient(s, with); });
+            add(name + ", network", [&with](const sample& s) { check_network(s, with); });
             add(name + ", swiglu", [&with](const sample& s) { check_activation(s, with); });
         }
         if (fresh(of_bf16.pairs)) packed(bf16{}, "bf16 by bf16", {level, arithmetic::bf16, &of_bf16.pairs});

@@ -152,7 +152,8 @@ template <class P, class S> void combine(const P& p, view<const S> x, auto& ws, 
             if constexpr (P::fused_rows)
                 if (detail::by_rows<P, WS>(p, p.w.experts, p.own_rows(ws)))
                     return p.backend.experts_by_rows(x, p.w.experts, ws.gate.choice, ws.plan, y);
-            p.backend.expert_down(p.routed(ws), ws.a.shape(p.own_rows(ws), p.F()), p.w.experts, ws.plan, ws.gate.choice.weight.data(), y);
+            const view<const S> a = ws.a.shape(p.own_rows(ws), p.F());
+            p.backend.expert_down(p.routed(ws), a, p.w.experts, ws.plan, ws.gate.choice.weight.data(), y);
         };
         experts();
     }
