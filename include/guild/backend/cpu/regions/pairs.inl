@@ -13,6 +13,40 @@ inline void round_row(const float* from, long k, float, void* to) {
         __builtin_memcpy(out + i, &u, sizeof u);
     });
 }
+inline void zero_line(void* line) { __builtin_memset(line, 0, 4 * 128); }
+inline void round_columns(const float* from, long stride, long k, long n, void* to) {
+    stand((k + 31) / 32 * 32, n, to, [&](long i, void* line) {
+        if (i < k) round_row(from + i * stride, n, 1.f, line);
+        else zero_line(line);
+    });
+}
+
+/// The same numbers in pairs, two of them in a word.
+inline void pair_row(const float* from, long k, float, void* to) {
+    typedef std::uint16_t halves __attribute__((vector_size(2 * lanes)));
+    auto* const out = static_cast<std::uint16_t*>(to);
+    each_padded(from, k, (k + 31) / 32 * 32, [&](long i, floats x) {
+        const halves h = __builtin_convertvector(rounded(x) >> 16, halves);
+        __builtin_memcpy(out + i, &h, sizeof h);
+    });
+}
+inline void spread_pairs(const float* first, const float* second, long n, float by_first, float by_second, long panels, void* to,
+                         long panel_stride) {
+    auto* out = static_cast<std::uint32_t*>(to);
+    for (long p = 0, i = 0; p < panels; ++p, out += panel_stride)
+        for (int j = 0; j < columns; j += lanes, i += lanes) {
+            const uints even = rounded(read_some(first, i, n) * by_first);
+            const uints pair = second ? rounded(read_some(second, i, n) * by_second) | even >> 16 : even >> 16;
+            __builtin_memcpy(out + j, &pair, sizeof pair);
+        }
+}
+inline void pair_columns(const float* from, long stride, long k, long n, void* to) {
+    stand((k + 31) / 32 * 16, n, to, [&](long i, void* line) {
+        if (2 * i >= k) return zero_line(line);
+        const float* const first = from + 2 * i * stride;
+        spread_pairs(first, 2 * i + 1 < k ? first + stride : nullptr, n, 1.f, 1.f, (n + columns - 1) / columns, line, columns);
+    });
+}
 
 template <int Rows> void tile_pairs(const void* rows, const void* weights, long k, void* sums_of, long c_stride, bool add, prefetch ahead) {
     const auto* a = static_cast<const float*>(rows);
@@ -45,6 +79,7 @@ template <int... R> constexpr tile_kernels pair_tiles(counted<R...>) {
             .rows = sizeof...(R),
             .tile = {tile_pairs<R>...},
             .row = round_row,
+            .column = round_columns,
             .enter = flush,
             .leave = unflush};
 }
