@@ -106,7 +106,7 @@ private:
         const cpu::cut by{cpu::panels_of(*kernels_, outputs), kernels_->tuned.ridge, kernels_->columns * depth};
         cpu::share(*this, g, by, [&](const cpu::piece& whole) { cpu::each_part(whole, cpu::most_rows, by.panels, f); });
     }
-    cpu::plain_kernels plain(const groups<float>& g) const { return g.exact ? cpu::plain_kernels{kernels_} : plain_; }
+    cpu::plain_kernels plain(const groups<float>& g) const { return g.exact ? cpu::exact(kernels_) : plain_; }
     /// The kernels, if the weights are packed for them.
     template <class Format> const cpu::kernels& fitting(const cpu::packed_matrix<Format>& w) const {
         if (w.computed().level != level_)
@@ -118,7 +118,7 @@ private:
     cpu::arithmetic arithmetic_ = cpu::arithmetic::fp32;
     cpu::isa level_ = cpu::active();
     const cpu::kernels* kernels_ = cpu::kernels_of(level_);
-    cpu::plain_kernels plain_{kernels_};
+    cpu::plain_kernels plain_ = cpu::exact(kernels_);
 };
 
 }  // namespace guild::inline v0::backend

@@ -23,25 +23,25 @@ constexpr long panels_of(const kernels& k, long outputs) { return (outputs + k.c
 /// The kernels that multiply plain weights.
 struct plain_kernels {
     const kernels* with = nullptr;
+    const tile_kernels* tiles = nullptr;
     const bf16_kernels* rounding = nullptr;  ///< if operands are rounded to bf16: what lays them out, two numbers in a word
-    const tile_kernels* rounded = nullptr;
 
-    const tile_kernels& tiles() const { return rounding ? *rounded : with->fp32; }
     long columns() const { return with->columns; }
     /// Rows of a panel's block of depth k.
     long words(long k) const { return rounding ? (k + 31) / 32 * 16 : k; }
     /// Rows of an expert that weight_gradient lays out at a time.
-    long tokens() const { return rounding ? rounded->block : token_block; }
+    long tokens() const { return rounding ? tiles->block : token_block; }
 };
+constexpr plain_kernels exact(const kernels* with) { return {with, with ? &with->fp32 : nullptr}; }
 /// Those of an arithmetic; int8 is one of packed weights alone, beside which plain ones are multiplied in fp32. Throws argument_error if the instruction set
 /// has no such kernels.
 inline plain_kernels plain_kernels_of(arithmetic by, isa level) {
     const kernels* const with = kernels_of(level);
-    if (by == arithmetic::fp32 || by == arithmetic::int8) return {with};
+    if (by == arithmetic::fp32 || by == arithmetic::int8) return exact(with);
 #if defined(__GNUC__)
     const bf16_kernels& k = bf16_kernels_of(level);
     const tile_kernels& tiles = by == arithmetic::bf16 ? k.pairs : k.chain;
-    if (tiles) return {with, &k, &tiles};
+    if (tiles) return {with, &tiles, &k};
 #endif
     detail::refuse(by, "plain", level);
 }
@@ -99,19 +99,22 @@ template <class F> void each_tile(const tile_kernels& with, long rows, F f) {
     }
 }
 
-/// A tile of c, from (row, column) on (+)= a b, where `rows` rows of it are wanted. Summed beside c where the tile has more rows or columns.
-inline void sum(const plain_kernels& how, long height, const float* a, const float* b, long k, view<float> c, long row, long rows, long column,
-                bool add) {
-    const tile_kernels& with = how.tiles();
-    const long most = height * with.granule, wide = std::min(how.columns(), c.cols - column);
-    rows = std::min(rows, most);
-    float* const at = c.row(row) + column;
-    if (rows == most && wide == how.columns()) return with.tile[height - 1](a, b, k, at, c.stride, add, {});
+/// The numbers [rows, wide] of a tile that has more of them.
+inline void sum_beside(tile_kernel tile, const float* a, const float* b, long k, float* c, long stride, bool add, long rows, long wide) {
     alignas(64) float beside[most_height * most_columns];
     if (add)
-        for (long r = 0; r < rows; ++r) std::copy_n(at + r * c.stride, wide, beside + r * most_columns);
-    with.tile[height - 1](a, b, k, beside, most_columns, add, {});
-    for (long r = 0; r < rows; ++r) std::copy_n(beside + r * most_columns, wide, at + r * c.stride);
+        for (long r = 0; r < rows; ++r) std::copy_n(c + r * stride, wide, beside + r * most_columns);
+    tile(a, b, k, beside, most_columns, add, {});
+    for (long r = 0; r < rows; ++r) std::copy_n(beside + r * most_columns, wide, c + r * stride);
+}
+/// A tile of c, from (row, column) on (+)= a b, of which `rows` rows are wanted.
+inline void sum(const plain_kernels& how, long height, const float* a, const float* b, long k, view<float> c, long row, long rows, long column,
+                bool add) {
+    const tile_kernel tile = how.tiles->tile[height - 1];
+    const long most = height * how.tiles->granule, wide = c.cols - column;
+    float* const at = c.row(row) + column;
+    if (rows >= most && wide >= how.columns()) tile(a, b, k, at, c.stride, add, {});
+    else sum_beside(tile, a, b, k, at, c.stride, add, std::min(rows, most), std::min(wide, how.columns()));
 }
 
 }  // namespace detail
@@ -119,7 +122,7 @@ inline void sum(const plain_kernels& how, long height, const float* a, const flo
 /// c [rows, panels] = a w_e^T, at most 96 rows
 template <class W> void product(const plain_kernels& how, const groups<float>& g, const piece& at, view<const float> a, const W& w, view<float> c) {
     alignas(64) float rows[most_rows * row_stride], panel[depth_block * most_columns];
-    const tile_kernels& with = how.tiles();
+    const tile_kernels& with = *how.tiles;
     for (long k0 = 0; k0 < a.cols; k0 += with.block) {
         const long k = std::min(with.block, a.cols - k0);
         gather(with, g, a, at.row, at.rows, k0, k, nullptr, rows);
@@ -142,7 +145,7 @@ template <class W> void product(const plain_kernels& how, const groups<float>& g
 template <class W>
 void input_gradient(const plain_kernels& how, const groups<float>& g, const piece& at, view<const float> dc, const W& w, view<float> da, into mode) {
     alignas(64) float rows[most_rows * row_stride], panels[depth_block * group_columns], decoded[2][group_columns];
-    const tile_kernels& with = how.tiles();
+    const tile_kernels& with = *how.tiles;
     const long width = group_columns / how.columns(), stride = depth_block * how.columns();
     for (long k0 = 0; k0 < dc.cols; k0 += with.block) {
         const long k = std::min(with.block, dc.cols - k0);
@@ -167,7 +170,7 @@ void input_gradient(const plain_kernels& how, const groups<float>& g, const piec
 inline void weight_gradient(const plain_kernels& how, const groups<float>& g, const piece& at, view<const float> dc, view<const float> a,
                             stack<float> dw) {
     alignas(64) float left[outer_rows * row_stride], right[depth_block * group_columns];
-    const tile_kernels& with = how.tiles();
+    const tile_kernels& with = *how.tiles;
     const view<float> out(dw.row(at.expert, 0), dc.cols, a.cols, dw.row_stride);
     const long tokens = how.tokens(), stride = depth_block * how.columns();
     for (long r0 = g.begin(at.expert); r0 < g.offset[at.expert + 1]; r0 += tokens) {

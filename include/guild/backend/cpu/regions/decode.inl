@@ -98,22 +98,26 @@ inline void decode_half(const void* stored, const void*, long, long, long k, flo
         }
 }
 
-/// Of n numbers those from i on, zeros behind them.
-inline floats read_some(const float* from, long i, long n) {
-    floats v{};
-    if (i + lanes <= n) v = read<floats>(from + i);
-    else if (i < n) __builtin_memcpy(&v, from + i, static_cast<unsigned long>(n - i) * 4);
-    return v;
-}
 /// f(i, numbers from i on) for n numbers, zeros behind them, in whole vectors up to `padded`.
 template <class F> void each_padded(const float* from, long n, long padded, F f) {
-    for (long i = 0; i < padded; i += lanes) f(i, read_some(from, i, n));
+    long i = 0;
+    for (; i + lanes <= n; i += lanes) f(i, read<floats>(from + i));
+    if (i < n) {
+        floats x{};
+        __builtin_memcpy(&x, from + i, static_cast<unsigned long>(n - i) * 4);
+        f(i, x);
+        i += lanes;
+    }
+    for (; i < padded; i += lanes) f(i, floats{});
 }
 
 inline void spread(const float* from, long n, float by, long panels, float* to, long panel_stride) {
-    for (long p = 0, i = 0; p < panels; ++p, to += panel_stride)
-        for (int j = 0; j < columns; j += lanes, i += lanes) {
-            const floats v = read_some(from, i, n) * by;
+    for (long p = 0; p < panels; ++p, to += panel_stride)
+        for (int j = 0; j < columns; j += lanes, n -= lanes, from += lanes) {
+            floats v{};
+            if (n >= lanes) v = read<floats>(from);
+            else if (n > 0) __builtin_memcpy(&v, from, static_cast<unsigned long>(n) * 4);
+            v *= by;
             __builtin_memcpy(to + j, &v, sizeof v);
         }
 }

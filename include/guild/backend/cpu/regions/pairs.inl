@@ -30,13 +30,26 @@ inline void pair_row(const float* from, long k, float, void* to) {
         __builtin_memcpy(out + i, &h, sizeof h);
     });
 }
+/// A row of n numbers, at most 128, that may be read up to `all`: itself, or a copy with zeros behind it.
+struct padded_row {
+    alignas(64) float copy[128];
+    const float* at;
+    padded_row(const float* from, long n, long all) : at(from) {
+        if (n >= all) return;
+        __builtin_memcpy(copy, from, static_cast<unsigned long>(n) * 4);
+        __builtin_memset(copy + n, 0, static_cast<unsigned long>(all - n) * 4);
+        at = copy;
+    }
+};
 inline void spread_pairs(const float* first, const float* second, long n, float by_first, float by_second, long panels, void* to,
                          long panel_stride) {
+    const padded_row even(first, n, panels * columns), odd(second ? second : first, n, panels * columns);
+    const uints keep = uints{} + (second ? 0xffff0000u : 0u);
     auto* out = static_cast<std::uint32_t*>(to);
-    for (long p = 0, i = 0; p < panels; ++p, out += panel_stride)
-        for (int j = 0; j < columns; j += lanes, i += lanes) {
-            const uints even = rounded(read_some(first, i, n) * by_first);
-            const uints pair = second ? rounded(read_some(second, i, n) * by_second) | even >> 16 : even >> 16;
+    for (long p = 0; p < panels; ++p, out += panel_stride)
+        for (int j = 0; j < columns; j += lanes) {
+            const long i = p * columns + j;
+            const uints pair = rounded(read<floats>(even.at + i) * by_first) >> 16 | (rounded(read<floats>(odd.at + i) * by_second) & keep);
             __builtin_memcpy(out + j, &pair, sizeof pair);
         }
 }

@@ -157,8 +157,11 @@ template <class Lay> void stand(long words, long n, void* rows, Lay lay) {
     }
 }
 inline void copy_columns(const float* from, long stride, long k, long n, void* to) {
-    stand(k, n, to, [&](long i, void* line) {
-        if (i < k) copy_row(from + i * stride, n, 1.f, line);
+    stand(k, n, to, [&](long i, std::uint32_t* line) {
+        if (i >= k) return;
+        long c = 0;
+        for (; c + lanes <= n; c += lanes) vec::store(reinterpret_cast<float*>(line + c), vec::load(from + i * stride + c));
+        for (; c < n; ++c) __builtin_memcpy(line + c, from + i * stride + c, 4);
     });
 }
 
