@@ -74,8 +74,7 @@ template <class W> void lay_out(const plain_kernels& how, const W& w, int e, lon
 }
 
 /// k rows of m numbers as blocks [words(k), columns] of panels, `stride` apart; row(i) is row i, times by(i). Two rows are read at a time.
-template <class Row, class By>
-void spread(const plain_kernels& how, long k, long m, long panels, Row row, By by, float* to, long stride) {
+template <class Row, class By> void spread(const plain_kernels& how, long k, long m, long panels, Row row, By by, float* to, long stride) {
     if (!how.rounding) {
         for (long i = 0; i < k; ++i) how.with->spread(row(i), m, by(i), panels, to + i * how.columns(), stride);
         return;
@@ -159,8 +158,8 @@ void input_gradient(const plain_kernels& how, const groups<float>& g, const piec
             const detail::entered inside(with);
             for (long p = 0; p < count; ++p)
                 detail::each_tile(with, at.rows, [&](long top, long height) {
-                    detail::sum(how, height, rows + top * row_stride, panels + p * stride, k, da, at.row + top, at.rows - top,
-                                m0 + p * how.columns(), add);
+                    detail::sum(how, height, rows + top * row_stride, panels + p * stride, k, da, at.row + top, at.rows - top, m0 + p * how.columns(),
+                                add);
                 });
         }
     }
@@ -181,8 +180,8 @@ inline void weight_gradient(const plain_kernels& how, const groups<float>& g, co
             for (long m0 = 0; m0 < a.cols; m0 += group_columns) {
                 const long m = std::min(group_columns, a.cols - m0), panels = (m + how.columns() - 1) / how.columns();
                 detail::spread(
-                    how, k, m, panels, [&](long i) { return a.row(g.from(r0 + i)) + m0; },
-                    [&](long i) { return g.factor ? g.factor[r0 + i] : 1.f; }, right, stride);
+                    how, k, m, panels, [&](long i) { return a.row(g.from(r0 + i)) + m0; }, [&](long i) { return g.factor ? g.factor[r0 + i] : 1.f; },
+                    right, stride);
                 const detail::entered inside(with);
                 detail::each_tile(with, n, [&](long top, long height) {
                     const long next = top + height * with.granule;

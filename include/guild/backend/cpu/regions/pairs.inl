@@ -41,8 +41,7 @@ struct padded_row {
         at = copy;
     }
 };
-inline void spread_pairs(const float* first, const float* second, long n, float by_first, float by_second, long panels, void* to,
-                         long panel_stride) {
+inline void spread_pairs(const float* first, const float* second, long n, float by_first, float by_second, long panels, void* to, long panel_stride) {
     const padded_row even(first, n, panels * columns), odd(second ? second : first, n, panels * columns);
     const uints keep = uints{} + (second ? 0xffff0000u : 0u);
     auto* out = static_cast<std::uint32_t*>(to);
