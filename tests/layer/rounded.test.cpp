@@ -29,7 +29,6 @@ std::vector<arithmetic> rounding() {
 bool same(const guild::buffer<float>& one, const guild::buffer<float>& two, long n) {
     return std::memcmp(one.data(), two.data(), static_cast<std::size_t>(n) * sizeof(float)) == 0;
 }
-template <class Layer> using outcome = test::outcome<Layer>;
 }  // namespace
 
 TEST_CASE("training in bf16 is near training in fp32, and routes by the same logits") {
@@ -39,7 +38,7 @@ TEST_CASE("training in bf16 is near training in fp32, and routes by the same log
             CAPTURE(s);
             const auto w = s.weights<float>(s.model<model>());
             const guild::layer<model, float, backend> layer(w, backend(guild::threads{pool}, by)), exact(w, backend(guild::threads{pool}));
-            const outcome found(layer, test::first_tokens(110)), expected(exact, test::first_tokens(110));
+            const test::outcome found(layer, test::first_tokens(110)), expected(exact, test::first_tokens(110));
             CHECK(same(found.tape.logits, expected.tape.logits, 110L * w.model.config.routed_experts));
             CHECK(test::apart(found.y, expected.y) < 1e-2);
             CHECK(test::apart(found.y, expected.y) > 1e-5);
@@ -64,7 +63,7 @@ TEST_CASE("the router's gradients are in fp32") {
     for (auto* t : {&w.experts.gate, &w.experts.up, &w.experts.down, &w.shared.gate, &w.shared.up, &w.shared.down})
         std::fill(t->begin(), t->end(), 0.f);
     const guild::layer<model, float, backend> layer(w, backend(guild::threads{pool}, arithmetic::bf16)), exact(w, backend(guild::threads{pool}));
-    const outcome found(layer, test::first_tokens(50)), expected(exact, test::first_tokens(50));
+    const test::outcome found(layer, test::first_tokens(50)), expected(exact, test::first_tokens(50));
     CHECK(test::same_bits(found.y, expected.y));
     CHECK(test::same_bits(found.dx, expected.dx));
     CHECK(test::same_bits(found.gradient.router, expected.gradient.router));
@@ -76,19 +75,19 @@ TEST_CASE("training in bf16: bits of any number of threads and any alignment") {
     for (const arithmetic by : rounding())
         for (const test::shape& s : {ragged, wide}) {
             const auto w = s.weights<float>(s.model<model>());
-            const outcome whole(guild::layer<model, float, backend>(w, backend(guild::threads{one}, by)), test::first_tokens(130));
+            const test::outcome whole(guild::layer<model, float, backend>(w, backend(guild::threads{one}, by)), test::first_tokens(130));
             for (const int threads : {1, 2, 7}) {
                 CAPTURE(threads);
                 const guild::thread_pool pool(threads);
                 const guild::layer<model, float, backend> layer(w, backend(guild::threads{pool}, by));
-                const outcome again(layer, test::first_tokens(130), {}, {.offset = threads, .gap = threads % 3});
+                const test::outcome again(layer, test::first_tokens(130), {}, {.offset = threads, .gap = threads % 3});
                 CHECK(test::same_bits(again.y, whole.y));
                 CHECK(test::same_bits(again.inferred, whole.inferred));
                 CHECK(test::same_bits(again.dx, whole.dx));
                 CHECK(test::same_gradients(again.gradient, whole.gradient));
             }
             const guild::layer<model, float, backend> layer(w, backend(guild::threads{one}, by));
-            const outcome few(layer, {3, 77, 12});  // a row does not depend on those beside it
+            const test::outcome few(layer, {3, 77, 12});  // a row does not depend on those beside it
             for (long r = 0; r < 3; ++r) {
                 const long t = std::vector{3L, 77L, 12L}[static_cast<std::size_t>(r)];
                 CHECK(test::same_bits<float>({few.y.all().row(r), 1, few.y.cols()}, {whole.y.all().row(t), 1, few.y.cols()}));
@@ -129,8 +128,8 @@ TEST_CASE("training in bf16: what a program has set for denormals and rounding c
     for (const arithmetic by : rounding()) {
         const auto w = ragged.weights<float>(ragged.model<model>());
         const guild::layer<model, float, backend> layer(w, backend(guild::threads{pool}, by));
-        const outcome usual(layer, test::first_tokens(9));
-        outcome found(layer, test::first_tokens(9));
+        const test::outcome usual(layer, test::first_tokens(9));
+        test::outcome found(layer, test::first_tokens(9));
         const unsigned before = _mm_getcsr();
         for (const unsigned mode : {0x1f80u, 0x9fc0u, 0x7f80u, 0x3f80u}) {  // as a program starts; denormals flushed; to zero; down
             _mm_setcsr(mode);
