@@ -123,6 +123,7 @@ TEST_CASE("no allocation after reserve, nor after the first call: numbers at run
     const auto w = s.weights<guild::bf16>(s.model<model>());
     const guild::thread_pool pool(3);
     check(guild::layer(w, guild::backend::eigen{guild::threads{pool}}));
+    check(guild::layer(w, guild::backend::eigen{guild::threads{pool}, guild::cpu::arithmetic::bf16}));
 }
 
 TEST_CASE("no allocation after reserve: packed weights, in fp32 and in int8") {

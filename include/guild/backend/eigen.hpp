@@ -17,15 +17,16 @@ template <class Executor = serial> struct eigen : reference {
     [[no_unique_address]] Executor executor{};
 
     eigen() = default;
-    /// `by`: how products over packed weights are computed. `level`: an instruction set that the machine has, for tests and comparisons. Throws
-    /// argument_error if it has not.
-    explicit eigen(Executor e, cpu::arithmetic by = cpu::arithmetic::fp32, cpu::isa level = cpu::active())
-        : executor(e), arithmetic_(by), level_(level), kernels_(cpu::kernels_of(level)) {}
+    explicit eigen(Executor e) : executor(e) {}
+    /// `by`: how products in float are computed, over packed weights and plain ones. `level`: an instruction set that the machine has, for tests and
+    /// comparisons. Throws argument_error if the machine has not the one or the other.
+    eigen(Executor e, cpu::arithmetic by, cpu::isa level = cpu::active())
+        : executor(e), arithmetic_(by), level_(level), kernels_(cpu::kernels_of(level)), plain_(cpu::plain_kernels_of(by, level)) {}
 
     using reference::input_gradient, reference::product, reference::weight_gradient;
 
     template <tile::native S, class W> void product(const groups<S>& g, view<const S> a, const W& w, view<S> c) const {
-        if constexpr (has_kernels<S>) return spread(g, c.cols, a.cols, [&](const cpu::piece& at) { cpu::product(*kernels_, g, at, a, w, c); });
+        if constexpr (has_kernels<S>) return spread(g, c.cols, a.cols, [&](const cpu::piece& at) { cpu::product(plain(g), g, at, a, w, c); });
         else
             each(tile::count(g, c.cols), [&](long first, long last) {
                 tile::each_tile(g, c.cols, first, last, [&](const tile::place& at) { tile::product(g, at, a, w, c); });
@@ -33,7 +34,7 @@ template <class Executor = serial> struct eigen : reference {
     }
     template <tile::native S, class W> void input_gradient(const groups<S>& g, view<const S> dc, const W& w, view<S> da, into mode) const {
         if constexpr (has_kernels<S>)
-            return spread(g, da.cols, dc.cols, [&](const cpu::piece& at) { cpu::input_gradient(*kernels_, g, at, dc, w, da, mode); });
+            return spread(g, da.cols, dc.cols, [&](const cpu::piece& at) { cpu::input_gradient(plain(g), g, at, dc, w, da, mode); });
         else
             each(tile::count(g, da.cols), [&](long first, long last) {
                 tile::each_tile(g, da.cols, first, last, [&](const tile::place& at) { tile::input_gradient(g, at, dc, w, da, mode); });
@@ -42,7 +43,7 @@ template <class Executor = serial> struct eigen : reference {
     template <tile::native S> void weight_gradient(const groups<S>& g, view<const S> dc, view<const S> a, stack<S> dw) const {
         if constexpr (has_kernels<S>) {
             const cpu::cut by{(dc.cols + cpu::outer_rows - 1) / cpu::outer_rows, 1, cpu::outer_rows * a.cols};
-            cpu::share(*this, g, by, [&](const cpu::piece& at) { cpu::weight_gradient(*kernels_, g, at, dc, a, dw); });
+            cpu::share(*this, g, by, [&](const cpu::piece& at) { cpu::weight_gradient(plain(g), g, at, dc, a, dw); });
         } else {
             const long across = tile::blocks(a.cols), blocks = across * tile::blocks(dc.cols);
             each(g.count * blocks, [&](long first, long last) {
@@ -129,6 +130,7 @@ private:
         const cpu::cut by{cpu::panels_of(*kernels_, outputs), kernels_->tuned.ridge, kernels_->columns * depth};
         cpu::share(*this, g, by, [&](const cpu::piece& whole) { cpu::each_part(whole, cpu::most_rows, by.panels, f); });
     }
+    cpu::plain_kernels plain(const groups<float>& g) const { return g.exact ? cpu::exact(kernels_) : plain_; }
     /// The kernels, if the weights are packed for them.
     template <class Format> const cpu::kernels& fitting(const cpu::packed_matrix<Format>& w) const {
         if (w.computed().level != level_)
@@ -140,6 +142,7 @@ private:
     cpu::arithmetic arithmetic_ = cpu::arithmetic::fp32;
     cpu::isa level_ = cpu::active();
     const cpu::kernels* kernels_ = cpu::kernels_of(level_);
+    cpu::plain_kernels plain_ = cpu::exact(kernels_);
 };
 
 }  // namespace guild::inline v0::backend

@@ -154,12 +154,12 @@ template <class P, class S> void logits_backward(const P& p, view<S> dx, auto& g
     const view<const S> d = tp.d_logits.shape(T, p.P());
     const stack<S> d_router{grad.router.data(), 0, H};
     if constexpr (!P::changes_input) {
-        p.backend.weight_gradient(groups<S>(all), d, tp.x, d_router);
-        p.backend.input_gradient(groups<S>(all), d, p.w.router, dx, into::add);
+        p.backend.weight_gradient(all.exact(), d, tp.x, d_router);
+        p.backend.input_gradient(all.exact(), d, p.w.router, dx, into::add);
     } else {
         const view<S> d_read = tp.d_router_read.shape(T, H);
-        p.backend.weight_gradient(groups<S>(all), d, view<const S>(tp.read.shape(T, H)), d_router);
-        p.backend.input_gradient(groups<S>(all), d, p.w.router, d_read, into::overwrite);
+        p.backend.weight_gradient(all.exact(), d, view<const S>(tp.read.shape(T, H)), d_router);
+        p.backend.input_gradient(all.exact(), d, p.w.router, d_read, into::overwrite);
         for (long t = 0; t < T; ++t)  // in token order: the learned numbers are sums over tokens
             p.model.gate.input().backward(gate::token_at(t, tp.side, p.w.gate, nullptr), tp.x.row(t), H, p.w.input,
                                           static_cast<const S*>(d_read.row(t)), dx.row(t), grad.input.data());

@@ -133,6 +133,8 @@ template <class S> struct one_group {
     int offset[2];
     explicit one_group(long T) : offset{0, static_cast<int>(T)} {}
     operator groups<S>() const { return {1, offset}; }
+    /// For the router, whose products no backend rounds.
+    groups<S> exact() const { return {1, offset, nullptr, nullptr, true}; }
 };
 
 }  // namespace guild::inline v0

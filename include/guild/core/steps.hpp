@@ -18,7 +18,7 @@ template <class P, class S> void logits(const P& p, view<const S> x, const batch
         });
         read = changed;
     }
-    p.backend.product(groups<S>(all), read, p.router(), ws.logits.shape(x.rows, p.P()));
+    p.backend.product(all.exact(), read, p.router(), ws.logits.shape(x.rows, p.P()));
 }
 
 /// logits -> what losses read: logits as scored, and scores [T, E]

@@ -19,20 +19,6 @@ struct sums_of_panels {
     float* panel(long p, long rows, int columns) { return data + p * ((rows + 15) / 16 * 16) * columns; }
 };
 
-/// The environment that kernels want, while it lives.
-class entered {
-public:
-    explicit entered(const tile_kernels& with) : with_(with), before_(with.enter ? with.enter() : 0) {}
-    ~entered() {
-        if (with_.leave) with_.leave(before_);
-    }
-    entered(const entered&) = delete;
-
-private:
-    const tile_kernels& with_;
-    unsigned before_;
-};
-
 /// Scales of rows that are quantised to int8, [most_rows]: the largest magnitude of a row is 127.
 struct row_scales {
     float scale[most_rows], inverse[most_rows];

@@ -6,16 +6,15 @@
 #include <bit>
 #include <cmath>
 
-/// The orders of summation that `arithmetic` promises, in plain loops: what every kernel is tested against, bit for bit.
+/// The orders of summation that `arithmetic` promises, in plain loops: what every kernel is tested against, bit for bit. `sum` is what is added to.
 namespace guild::inline v0::cpu::order {
 
 /// sum of a[k] w(k): blocks of 256, each a chain of fused multiply-adds from zero.
-template <class W> float fp32(const float* a, W w, long K) {
-    float sum = 0;
+template <class W> float fp32(const float* a, W w, long K, float sum = -0.f) {
     for (long first = 0; first < K; first += depth_block) {
         float chain = 0;
         for (long k = first; k < std::min(K, first + depth_block); ++k) chain = std::fma(a[k], w(k), chain);
-        sum = first == 0 ? chain : sum + chain;
+        sum = sum + chain;
     }
     return sum;
 }
@@ -33,22 +32,20 @@ inline float flushed_sum(float x, float y) {
 }
 inline float rounded(float x) { return decode(guild::bf16(x)); }
 
-/// The order of tdpbf16ps: of 32 the even and the odd products apart.
-template <class W> float bf16(const float* a, W w, long K) {
-    float sum = 0;
+/// The order of tdpbf16ps: of 32, the last ones filled up by zeros, the even and the odd products apart.
+template <class W> float bf16(const float* a, W w, long K, float sum = 0.f) {
     for (long first = 0; first < K; first += 32) {
         float even = 0, odd = 0;
-        for (long k = first; k < std::min(K, first + 32); ++k) {
+        for (long k = first; k < first + 32; ++k) {
             float& chain = k % 2 == 0 ? even : odd;
-            chain = flushed_fma(rounded(a[k]), w(k), chain);
+            chain = flushed_fma(k < K ? rounded(a[k]) : 0.f, k < K ? w(k) : 0.f, chain);
         }
         sum = flushed_sum(sum, flushed_sum(even, odd));
     }
     return sum;
 }
 /// The order of vdpbf16ps, in blocks of 512: of each pair the odd product first.
-template <class W> float bf16_chain(const float* a, W w, long K) {
-    float sum = 0;
+template <class W> float bf16_chain(const float* a, W w, long K, float sum = -0.f) {
     for (long first = 0; first < K; first += 512) {
         float chain = 0;
         for (long k = first; k < std::min(K, first + 512); k += 2) {
@@ -56,7 +53,7 @@ template <class W> float bf16_chain(const float* a, W w, long K) {
             chain = flushed_fma(pair ? rounded(a[k + 1]) : 0.f, pair ? w(k + 1) : 0.f, chain);
             chain = flushed_fma(rounded(a[k]), w(k), chain);
         }
-        sum = first == 0 ? chain : flushed_sum(sum, chain);
+        sum = flushed_sum(sum, chain);
     }
     return sum;
 }

@@ -1,5 +1,6 @@
 #pragma once
 #include <guild/backend/cpu/share.hpp>
+#include <guild/backend/cpu/strategy.hpp>
 #include <guild/backend/cpu/sweep.hpp>
 #include <guild/core/stack.hpp>
 
@@ -7,132 +8,189 @@
 
 /// The three products over groups of rows with weights as the caller stores them: blocks of them are laid out for the kernels on the
 /// stack, at most 256 KiB, and used for up to 96 rows. No allocation.
+///
+/// Every sum is in the order of `arithmetic`, along the width of a and of dc, and in weight_gradient along the expert's rows, in fp32 in blocks of 128 of them.
+/// What is added to, by into::add and in dw, is what c holds before the first block.
 namespace guild::inline v0::cpu {
 
 /// Outputs whose weights are laid out together where rows of memory are outputs: four lines of a cache.
 inline constexpr long group_columns = 64;
-/// Rows of a sum over tokens that are added at a time, and the rows and outputs of dw between which they are shared.
+/// Rows of a sum over tokens that fp32 adds at a time, and the rows of dw between which it is shared.
 inline constexpr long token_block = 128, outer_rows = 112;
 
 constexpr long panels_of(const kernels& k, long outputs) { return (outputs + k.columns - 1) / k.columns; }
 
+/// The kernels that multiply plain weights.
+struct plain_kernels {
+    const kernels* with = nullptr;
+    const tile_kernels* tiles = nullptr;
+    const bf16_kernels* rounding = nullptr;  ///< if operands are rounded to bf16: what lays them out, two numbers in a word
+
+    long columns() const { return with->columns; }
+    /// Rows of a panel's block of depth k.
+    long words(long k) const { return rounding ? (k + 31) / 32 * 16 : k; }
+    /// Rows of an expert that weight_gradient lays out at a time.
+    long tokens() const { return rounding ? tiles->block : token_block; }
+};
+constexpr plain_kernels exact(const kernels* with) { return {with, with ? &with->fp32 : nullptr}; }
+/// Those of an arithmetic; int8 is one of packed weights alone, beside which plain ones are multiplied in fp32. Throws argument_error if the instruction set
+/// has no such kernels.
+inline plain_kernels plain_kernels_of(arithmetic by, isa level) {
+    const kernels* const with = kernels_of(level);
+    if (by == arithmetic::fp32 || by == arithmetic::int8) return exact(with);
+#if defined(__GNUC__)
+    const bf16_kernels& k = bf16_kernels_of(level);
+    const tile_kernels& tiles = by == arithmetic::bf16 ? k.pairs : k.chain;
+    if (tiles) return {with, &tiles, &k};
+#endif
+    detail::refuse(by, "plain", level);
+}
+
 namespace detail {
 
-/// Where a tile of `columns` outputs is summed: in `out` itself, or beside it where fewer are wanted.
-class target {
-public:
-    target(view<float> out, long row, long rows, long column, long columns)
-        : out_(out), row_(row), rows_(rows), column_(column), wanted_(std::min(columns, out.cols - column)), whole_(wanted_ == columns) {}
-    float* begin(bool add) {
-        if (whole_) return out_.row(row_) + column_;
-        if (add)
-            for (long r = 0; r < rows_; ++r) std::copy_n(out_.row(row_ + r) + column_, wanted_, beside_ + r * most_columns);
-        return beside_;
-    }
-    long stride() const { return whole_ ? out_.stride : most_columns; }
-    void end() {
-        if (!whole_)
-            for (long r = 0; r < rows_; ++r) std::copy_n(beside_ + r * most_columns, wanted_, out_.row(row_ + r) + column_);
-    }
+/// Columns [c, c + n) of row r of w_e: where they are, or decoded into `to`.
+template <class W> const float* numbers(const W& w, int e, long r, long c, long n, float* to) {
+    if constexpr (std::same_as<W, stack<const float>> || std::same_as<W, stack<float>>) return w.row(e, r) + c;
+    else if constexpr (requires { w.read(e, r, c, n, to); }) w.read(e, r, c, n, to);
+    else
+        for (long i = 0; i < n; ++i) to[i] = w(e, r, c + i);
+    return to;
+}
 
-private:
-    view<float> out_;
-    long row_, rows_, column_, wanted_;
-    bool whole_;
-    alignas(64) float beside_[outer_rows * most_columns];
-};
+/// The rows [n0, n0 + n) of w_e, columns [k0, k0 + k), as a block [words(k), columns].
+template <class W> void lay_out(const plain_kernels& how, const W& w, int e, long n0, long n, long k0, long k, float* panel) {
+    alignas(64) float lines[most_columns * row_stride];
+    const float* from = lines;
+    long stride = row_stride;
+    if constexpr (std::same_as<W, stack<const float>> || std::same_as<W, stack<float>>)
+        if (!how.rounding) from = w.row(e, n0) + k0, stride = w.row_stride;
+    if (from == lines)
+        for (long r = 0; r < n; ++r) {
+            float decoded[2 * depth_block], *const line = lines + r * row_stride;
+            if (how.rounding) how.rounding->narrow(numbers(w, e, n0 + r, k0, k, decoded), k, 1.f, line);
+            else numbers(w, e, n0 + r, k0, k, line);
+        }
+    how.with->transpose(from, 4 * stride, n, how.words(k), panel);
+}
 
-/// The rows [n0, n0 + n) of w_e, columns [k0, k0 + k), as a block [k, columns].
-template <class W> void lay_out(const kernels& with, const W& w, int e, long n0, long n, long k0, long k, float* panel) {
-    if constexpr (std::same_as<W, stack<const float>> || std::same_as<W, stack<float>>) {
-        with.transpose(w.row(e, n0) + k0, 4 * w.row_stride, n, k, panel);
-    } else {
-        alignas(64) float plain[most_columns * depth_block];
-        for (long r = 0; r < n; ++r)
-            for (long c = 0; c < k; ++c) plain[r * depth_block + c] = w(e, n0 + r, k0 + c);
-        with.transpose(plain, 4 * depth_block, n, k, panel);
+/// k rows of m numbers as blocks [words(k), columns] of panels, `stride` apart; row(i) is row i, times by(i). Two rows are read at a time.
+template <class Row, class By> void spread(const plain_kernels& how, long k, long m, long panels, Row row, By by, float* to, long stride) {
+    if (!how.rounding) {
+        for (long i = 0; i < k; ++i) how.with->spread(row(i), m, by(i), panels, to + i * how.columns(), stride);
+        return;
     }
+    for (long i = 0; i < k; i += 2) {
+        const bool pair = i + 1 < k;
+        const float *const first = row(i), *const second = pair ? row(i + 1) : nullptr;
+        how.rounding->spread(first, second, m, by(i), pair ? by(i + 1) : 0.f, panels, to + i / 2 * how.columns(), stride);
+    }
+    const long laid = (k + 1) / 2 * how.columns(), all = how.words(k) * how.columns();
+    for (long p = 0; p < panels; ++p) std::fill(to + p * stride + laid, to + p * stride + all, 0.f);
+}
+
+/// f(first row, height) for tiles of equal height that cover so many rows; heights are in granules.
+template <class F> void each_tile(const tile_kernels& with, long rows, F f) {
+    const long units = (rows + with.granule - 1) / with.granule, tiles = (units * with.granule + with.rows - 1) / with.rows;
+    for (long t = 0, top = 0; t < tiles; ++t) {
+        const long height = units / tiles + (t < units % tiles);
+        f(top, height);
+        top += height * with.granule;
+    }
+}
+
+/// The numbers [rows, wide] of a tile that has more of them.
+inline void sum_beside(tile_kernel tile, const float* a, const float* b, long k, float* c, long stride, bool add, long rows, long wide) {
+    alignas(64) float beside[most_height * most_columns];
+    if (add)
+        for (long r = 0; r < rows; ++r) std::copy_n(c + r * stride, wide, beside + r * most_columns);
+    tile(a, b, k, beside, most_columns, add, {});
+    for (long r = 0; r < rows; ++r) std::copy_n(beside + r * most_columns, wide, c + r * stride);
+}
+/// A tile of c, from (row, column) on (+)= a b, of which `rows` rows are wanted.
+inline void sum(const plain_kernels& how, long height, const float* a, const float* b, long k, view<float> c, long row, long rows, long column,
+                bool add) {
+    const tile_kernel tile = how.tiles->tile[height - 1];
+    const long most = height * how.tiles->granule, wide = c.cols - column;
+    float* const at = c.row(row) + column;
+    if (rows >= most && wide >= how.columns()) tile(a, b, k, at, c.stride, add, {});
+    else sum_beside(tile, a, b, k, at, c.stride, add, std::min(rows, most), std::min(wide, how.columns()));
 }
 
 }  // namespace detail
 
 /// c [rows, panels] = a w_e^T, at most 96 rows
-template <class W> void product(const kernels& with, const groups<float>& g, const piece& at, view<const float> a, const W& w, view<float> c) {
+template <class W> void product(const plain_kernels& how, const groups<float>& g, const piece& at, view<const float> a, const W& w, view<float> c) {
     alignas(64) float rows[most_rows * row_stride], panel[depth_block * most_columns];
-    for (long k0 = 0; k0 < a.cols; k0 += depth_block) {
-        const long k = std::min(depth_block, a.cols - k0);
-        gather(with.fp32, g, a, at.row, at.rows, k0, k, nullptr, rows);
+    const tile_kernels& with = *how.tiles;
+    for (long k0 = 0; k0 < a.cols; k0 += with.block) {
+        const long k = std::min(with.block, a.cols - k0);
+        gather(with, g, a, at.row, at.rows, k0, k, nullptr, rows);
         for (long p = at.first; p < at.last; ++p) {
-            const long n0 = p * with.columns;
-            detail::lay_out(with, w, at.expert, n0, std::min<long>(with.columns, c.cols - n0), k0, k, panel);
-            detail::target out(c, at.row, at.rows, n0, with.columns);
-            sweep(with.fp32, rows, at.rows, panel, k, out.begin(k0 > 0), out.stride(), k0 > 0);
-            out.end();
+            const long n0 = p * how.columns();
+            detail::lay_out(how, w, at.expert, n0, std::min(how.columns(), c.cols - n0), k0, k, panel);
+            const detail::entered inside(with);
+            detail::each_tile(with, at.rows, [&](long top, long height) {
+                detail::sum(how, height, rows + top * row_stride, panel, k, c, at.row + top, at.rows - top, n0, k0 > 0);
+            });
         }
     }
     if (!g.factor) return;
-    const long first = at.first * with.columns, last = std::min(at.last * with.columns, c.cols);
+    const long first = at.first * how.columns(), last = std::min(at.last * how.columns(), c.cols);
     for (long r = at.row; r < at.row + at.rows; ++r)
         for (long n = first; n < last; ++n) c(r, n) *= g.factor[r];
 }
 
 /// da [rows, panels] (+)= dc w_e, at most 96 rows, in blocks of depth as `product`
 template <class W>
-void input_gradient(const kernels& with, const groups<float>& g, const piece& at, view<const float> dc, const W& w, view<float> da, into mode) {
-    alignas(64) float rows[most_rows * row_stride], panels[depth_block * group_columns];
-    const long width = group_columns / with.columns;  // panels of a group
-    for (long k0 = 0; k0 < dc.cols; k0 += depth_block) {
-        const long k = std::min(depth_block, dc.cols - k0);
+void input_gradient(const plain_kernels& how, const groups<float>& g, const piece& at, view<const float> dc, const W& w, view<float> da, into mode) {
+    alignas(64) float rows[most_rows * row_stride], panels[depth_block * group_columns], decoded[2][group_columns];
+    const tile_kernels& with = *how.tiles;
+    const long width = group_columns / how.columns(), stride = depth_block * how.columns();
+    for (long k0 = 0; k0 < dc.cols; k0 += with.block) {
+        const long k = std::min(with.block, dc.cols - k0);
         const bool add = k0 > 0 || mode == into::add;
-        gather(with.fp32, g.direct(), dc, at.row, at.rows, k0, k, nullptr, rows);
+        gather(with, g.direct(), dc, at.row, at.rows, k0, k, nullptr, rows);
         for (long first = at.first; first < at.last; first += width) {
-            const long count = std::min(width, at.last - first), m0 = first * with.columns, m = std::min(count * with.columns, da.cols - m0);
-            for (long i = 0; i < k; ++i) {
-                float* const to = panels + i * with.columns;
-                const long stride = depth_block * with.columns;
-                if constexpr (std::same_as<W, stack<const float>> || std::same_as<W, stack<float>>) {
-                    with.spread(w.row(at.expert, k0 + i) + m0, m, 1.f, count, to, stride);
-                } else {
-                    float plain[group_columns];
-                    for (long j = 0; j < m; ++j) plain[j] = w(at.expert, k0 + i, m0 + j);
-                    with.spread(plain, m, 1.f, count, to, stride);
-                }
-            }
-            for (long p = 0; p < count; ++p) {
-                detail::target out(da, at.row, at.rows, m0 + p * with.columns, with.columns);
-                sweep(with.fp32, rows, at.rows, panels + p * depth_block * with.columns, k, out.begin(add), out.stride(), add);
-                out.end();
-            }
+            const long count = std::min(width, at.last - first), m0 = first * how.columns(), m = std::min(count * how.columns(), da.cols - m0);
+            const auto row = [&](long i) { return detail::numbers(w, at.expert, k0 + i, m0, m, decoded[i % 2]); };
+            detail::spread(
+                how, k, m, count, row, [](long) { return 1.f; }, panels, stride);
+            const detail::entered inside(with);
+            for (long p = 0; p < count; ++p)
+                detail::each_tile(with, at.rows, [&](long top, long height) {
+                    detail::sum(how, height, rows + top * row_stride, panels + p * stride, k, da, at.row + top, at.rows - top, m0 + p * how.columns(),
+                                add);
+                });
         }
     }
 }
 
-/// dw_e [N, M] += dc^T a on the blocks [first, last) of `outer_rows` rows of dw, over all rows of the expert, 128 at a time.
-inline void weight_gradient(const kernels& with, const groups<float>& g, const piece& at, view<const float> dc, view<const float> a,
+/// dw_e [N, M] += dc^T a on the blocks [first, last) of `outer_rows` rows of dw, over all rows of the expert.
+inline void weight_gradient(const plain_kernels& how, const groups<float>& g, const piece& at, view<const float> dc, view<const float> a,
                             stack<float> dw) {
-    alignas(64) float left[token_block * outer_rows], right[token_block * group_columns];
+    alignas(64) float left[outer_rows * row_stride], right[depth_block * group_columns];
+    const tile_kernels& with = *how.tiles;
     const view<float> out(dw.row(at.expert, 0), dc.cols, a.cols, dw.row_stride);
-    for (long r0 = g.begin(at.expert); r0 < g.offset[at.expert + 1]; r0 += token_block) {
-        const long k = std::min<long>(token_block, g.offset[at.expert + 1] - r0);
+    const long tokens = how.tokens(), stride = depth_block * how.columns();
+    for (long r0 = g.begin(at.expert); r0 < g.offset[at.expert + 1]; r0 += tokens) {
+        const long k = std::min(tokens, g.offset[at.expert + 1] - r0);
         for (long block = at.first; block < at.last; ++block) {
-            const long n0 = block * outer_rows, n = std::min(outer_rows, dc.cols - n0), tiles = (n + with.fp32.rows - 1) / with.fp32.rows;
-            for (long i = 0; i < k; ++i) std::copy_n(dc.row(r0 + i) + n0, n, left + i * outer_rows);
+            const long n0 = block * outer_rows, n = std::min(outer_rows, dc.cols - n0);
+            with.column(dc.row(r0) + n0, dc.stride, k, n, left);
             for (long m0 = 0; m0 < a.cols; m0 += group_columns) {
-                const long m = std::min(group_columns, a.cols - m0), panels = (m + with.columns - 1) / with.columns;
-                for (long i = 0; i < k; ++i)
-                    with.spread(a.row(g.from(r0 + i)) + m0, m, g.factor ? g.factor[r0 + i] : 1.f, panels, right + i * with.columns,
-                                token_block * with.columns);
-                for (long t = 0, top = 0; t < tiles; ++t) {
-                    const long height = n / tiles + (t < n % tiles);
-                    for (long i = top + height; i < std::min(top + 2 * height, n); ++i)  // the sums that the next tile adds to
+                const long m = std::min(group_columns, a.cols - m0), panels = (m + how.columns() - 1) / how.columns();
+                detail::spread(
+                    how, k, m, panels, [&](long i) { return a.row(g.from(r0 + i)) + m0; }, [&](long i) { return g.factor ? g.factor[r0 + i] : 1.f; },
+                    right, stride);
+                const detail::entered inside(with);
+                detail::each_tile(with, n, [&](long top, long height) {
+                    const long next = top + height * with.granule;
+                    for (long i = next; i < std::min(next + height * with.granule, n); ++i)  // the sums that the next tile adds to
                         for (long line = 0; line < m; line += 16) __builtin_prefetch(out.row(n0 + i) + m0 + line, 1);
-                    for (long p = 0; p < panels; ++p) {
-                        detail::target c(out, n0 + top, height, m0 + p * with.columns, with.columns);
-                        with.outer[height - 1](left + top, outer_rows, right + p * token_block * with.columns, k, c.begin(true), c.stride(), true);
-                        c.end();
-                    }
-                    top += height;
-                }
+                    for (long p = 0; p < panels; ++p)
+                        detail::sum(how, height, left + top * row_stride, right + p * stride, k, out, n0 + top, n - top, m0 + p * how.columns(),
+                                    true);
+                });
             }
         }
     }

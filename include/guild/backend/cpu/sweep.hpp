@@ -9,8 +9,25 @@ namespace guild::inline v0::cpu {
 
 /// Rows of one expert that are computed together: 102 KiB of them are gathered at a time, which the second-level cache keeps.
 inline constexpr long most_rows = 96;
-/// Most outputs of a panel.
-inline constexpr long most_columns = 32;
+/// Most outputs of a panel, and rows of a tile.
+inline constexpr long most_columns = 32, most_height = 32;
+
+namespace detail {
+/// The environment that kernels want, while it lives.
+class entered {
+public:
+    explicit entered(const tile_kernels& with) : with_(with), before_(with.enter ? with.enter() : 0) {}
+    ~entered() {
+        if (with_.leave) with_.leave(before_);
+    }
+    entered(const entered&) = delete;
+
+private:
+    const tile_kernels& with_;
+    unsigned before_;
+};
+
+}  // namespace detail
 
 /// Columns [k0, k0 + k) of rows [row, row + rows) of a as the groups read them, as the kernels want them. `by`: 1 / scale of each row, if there is one.
 template <class S>

@@ -39,12 +39,15 @@ struct prefetch {
 using tile_kernel = void (*)(const void* a, const void* b, long k, void* c, long c_stride, bool add, prefetch ahead);
 /// k numbers of a row to what the tiles read, padded by zeros. `by` is the row's 1 / scale where there is one.
 using row_kernel = void (*)(const float* from, long k, float by, void* to);
-/// The same as a tile in fp32 with a [k, rows], its rows `a_stride` apart: what a sum over tokens reads.
-using outer_kernel = void (*)(const float* a, long a_stride, const float* b, long k, float* c, long c_stride, bool add);
+/// n columns of k rows, `stride` apart, each to what the tiles read of a row, `row_stride` words apart; n at most 112. What a sum over tokens reads.
+using column_kernel = void (*)(const float* from, long stride, long k, long n, void* to);
 /// Rows of k words of 32 bits, `stride` bytes apart, to a block [k, columns], zeros beyond n.
 using transpose_kernel = void (*)(const void* rows, long stride, long n, long k, void* block);
 /// A row of n numbers times `by` to a row of each of the panels, `panel_stride` apart, that hold it; zeros beyond n.
 using spread_kernel = void (*)(const float* from, long n, float by, long panels, float* to, long panel_stride);
+/// Two rows, rounded to bf16 after that, as pairs in words; without a second one zeros in its place.
+using spread_pairs_kernel = void (*)(const float* first, const float* second, long n, float by_first, float by_second, long panels, void* to,
+                                     long panel_stride);
 /// A block of stored numbers [k, columns] to float, scaled: scales [.., columns] for every `group` of the depth, in which the block begins at
 /// `first`.
 using decode_kernel = void (*)(const void* stored, const void* scales, long group, long first, long k, float* b);
@@ -70,6 +73,7 @@ struct tile_kernels {
     tile_kernel tile[14]{};
     tile_kernel four = nullptr;  ///< one row by four blocks one after the other, sums c_stride apart
     row_kernel row = nullptr;
+    column_kernel column = nullptr;
     unsigned (*enter)() = nullptr;      ///< called before tiles, by the thread that computes them; null: nothing to do
     void (*leave)(unsigned) = nullptr;  ///< with what `enter` gave
     bool offset = false;                ///< sums hold 128 times the weights' sum too many
@@ -92,7 +96,6 @@ struct kernels {
     int columns = 0;  ///< outputs of a panel
     tuning tuned{};
     tile_kernels fp32{};
-    outer_kernel outer[14]{};
     transpose_kernel transpose = nullptr;
     spread_kernel spread = nullptr;
     float (*largest)(const float* x, long n) = nullptr;  ///< magnitude of n numbers; what is not a number is passed over
@@ -101,11 +104,13 @@ struct kernels {
     one_swiglu_kernel one_swiglu = nullptr;
     swiglu_gradient_kernel swiglu_gradient = nullptr;
 };
-/// Those over packed bf16.
+/// Those over bf16.
 struct bf16_kernels {
     tile_kernels widened{};  ///< the bits of fp32, widened in registers, for few rows
     tile_kernels pairs{}, chain{};
     decode_kernel decode = nullptr;
+    row_kernel narrow = nullptr;  ///< a row rounded to bf16, two numbers in a word
+    spread_pairs_kernel spread = nullptr;
 };
 /// Those that read other formats, for arithmetic::fp32.
 struct decode_kernels {

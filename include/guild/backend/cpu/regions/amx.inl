@@ -103,6 +103,7 @@ template <bool Int8> constexpr tile_kernels tiles(row_kernel row) {
             .granule = 16,
             .tile = {tile_amx<Int8, 1>, tile_amx<Int8, 2>},
             .row = row,
+            .column = Int8 ? nullptr : pair_columns,
             .enter = Int8 ? configure : configure_flushing,
             .leave = Int8 ? release : release_flushing};
 }

@@ -1,14 +1,5 @@
 // arithmetic::bf16_chain: vdpbf16ps adds the product of the odd numbers of a pair, then that of the even ones.
 
-inline void pair_row(const float* from, long k, float, void* to) {
-    typedef std::uint16_t halves __attribute__((vector_size(2 * avx512::lanes)));
-    auto* const out = static_cast<std::uint16_t*>(to);
-    avx512::each_padded(from, k, (k + 31) / 32 * 32, [&](long i, avx512::floats x) {
-        const halves h = __builtin_convertvector(avx512::rounded(x) >> 16, halves);
-        __builtin_memcpy(out + i, &h, sizeof h);
-    });
-}
-
 template <int Rows> void tile_chain(const void* rows, const void* weights, long k, void* c, long c_stride, bool add, prefetch ahead) {
     const auto* a = static_cast<const std::uint32_t*>(rows);
     const auto* b = static_cast<const std::uint16_t*>(weights);
@@ -34,6 +25,7 @@ template <int... R> constexpr tile_kernels chain_tiles(counted<R...>) {
             .rows = sizeof...(R),
             .tile = {tile_chain<R>...},
             .row = pair_row,
+            .column = pair_columns,
             .enter = flush,
             .leave = unflush};
 }

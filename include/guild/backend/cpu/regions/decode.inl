@@ -100,12 +100,15 @@ inline void decode_half(const void* stored, const void*, long, long, long k, flo
 
 /// f(i, numbers from i on) for n numbers, zeros behind them, in whole vectors up to `padded`.
 template <class F> void each_padded(const float* from, long n, long padded, F f) {
-    for (long i = 0; i < padded; i += lanes) {
+    long i = 0;
+    for (; i + lanes <= n; i += lanes) f(i, read<floats>(from + i));
+    if (i < n) {
         floats x{};
-        if (i + lanes <= n) x = read<floats>(from + i);
-        else if (i < n) __builtin_memcpy(&x, from + i, static_cast<unsigned long>(n - i) * 4);
+        __builtin_memcpy(&x, from + i, static_cast<unsigned long>(n - i) * 4);
         f(i, x);
+        i += lanes;
     }
+    for (; i < padded; i += lanes) f(i, floats{});
 }
 
 inline void spread(const float* from, long n, float by, long panels, float* to, long panel_stride) {

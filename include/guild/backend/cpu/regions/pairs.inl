@@ -13,6 +13,52 @@ inline void round_row(const float* from, long k, float, void* to) {
         __builtin_memcpy(out + i, &u, sizeof u);
     });
 }
+inline void zero_line(void* line) { __builtin_memset(line, 0, 4 * 128); }
+inline void round_columns(const float* from, long stride, long k, long n, void* to) {
+    stand((k + 31) / 32 * 32, n, to, [&](long i, void* line) {
+        if (i < k) round_row(from + i * stride, n, 1.f, line);
+        else zero_line(line);
+    });
+}
+
+/// The same numbers in pairs, two of them in a word.
+inline void pair_row(const float* from, long k, float, void* to) {
+    typedef std::uint16_t halves __attribute__((vector_size(2 * lanes)));
+    auto* const out = static_cast<std::uint16_t*>(to);
+    each_padded(from, k, (k + 31) / 32 * 32, [&](long i, floats x) {
+        const halves h = __builtin_convertvector(rounded(x) >> 16, halves);
+        __builtin_memcpy(out + i, &h, sizeof h);
+    });
+}
+/// A row of n numbers, at most 128, that may be read up to `all`: itself, or a copy with zeros behind it.
+struct padded_row {
+    alignas(64) float copy[128];
+    const float* at;
+    padded_row(const float* from, long n, long all) : at(from) {
+        if (n >= all) return;
+        __builtin_memcpy(copy, from, static_cast<unsigned long>(n) * 4);
+        __builtin_memset(copy + n, 0, static_cast<unsigned long>(all - n) * 4);
+        at = copy;
+    }
+};
+inline void spread_pairs(const float* first, const float* second, long n, float by_first, float by_second, long panels, void* to, long panel_stride) {
+    const padded_row even(first, n, panels * columns), odd(second ? second : first, n, panels * columns);
+    const uints keep = uints{} + (second ? 0xffff0000u : 0u);
+    auto* out = static_cast<std::uint32_t*>(to);
+    for (long p = 0; p < panels; ++p, out += panel_stride)
+        for (int j = 0; j < columns; j += lanes) {
+            const long i = p * columns + j;
+            const uints pair = rounded(read<floats>(even.at + i) * by_first) >> 16 | (rounded(read<floats>(odd.at + i) * by_second) & keep);
+            __builtin_memcpy(out + j, &pair, sizeof pair);
+        }
+}
+inline void pair_columns(const float* from, long stride, long k, long n, void* to) {
+    stand((k + 31) / 32 * 16, n, to, [&](long i, void* line) {
+        if (2 * i >= k) return zero_line(line);
+        const float* const first = from + 2 * i * stride;
+        spread_pairs(first, 2 * i + 1 < k ? first + stride : nullptr, n, 1.f, 1.f, (n + columns - 1) / columns, line, columns);
+    });
+}
 
 template <int Rows> void tile_pairs(const void* rows, const void* weights, long k, void* sums_of, long c_stride, bool add, prefetch ahead) {
     const auto* a = static_cast<const float*>(rows);
@@ -45,6 +91,7 @@ template <int... R> constexpr tile_kernels pair_tiles(counted<R...>) {
             .rows = sizeof...(R),
             .tile = {tile_pairs<R>...},
             .row = round_row,
+            .column = round_columns,
             .enter = flush,
             .leave = unflush};
 }

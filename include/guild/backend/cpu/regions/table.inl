@@ -2,7 +2,6 @@
 
 constexpr kernels values() {
     kernels k{.level = level, .columns = columns, .tuned = tuned, .fp32 = fp32_tiles(count_to<vec::most_rows>::type{})};
-    fill_outer(k, count_to<vec::most_rows>::type{});
     k.transpose = transpose;
     k.spread = spread;
     k.largest = largest;
@@ -13,8 +12,11 @@ constexpr kernels values() {
     return k;
 }
 constexpr bf16_kernels bf16_values() {
-    return {
-        .widened = widened_tiles(count_to<vec::widened_rows>::type{}), .pairs = pair_tiles(count_to<vec::pair_rows>::type{}), .decode = decode_bf16};
+    return {.widened = widened_tiles(count_to<vec::widened_rows>::type{}),
+            .pairs = pair_tiles(count_to<vec::pair_rows>::type{}),
+            .decode = decode_bf16,
+            .narrow = pair_row,
+            .spread = spread_pairs};
 }
 
 template <class = void> const kernels& table() {

@@ -117,20 +117,6 @@ inline void tile_four_bf16(const void* row, const void* weights, long k, void* c
     for (int p = 0; p < 4; ++p) s[p].leave(static_cast<float*>(c) + p * c_stride, 0, add);
 }
 
-template <int Rows> void outer(const float* a, long a_stride, const float* b, long k, float* c, long c_stride, bool add) {
-    sums<Rows> s;
-    for (; k >= 4; k -= 4, a += 4 * a_stride, b += 4 * columns) {
-        GUILD_CPU_UNROLL
-        for (int i = 0; i < 4; ++i)
-            step(
-                s, [&](int r) { return a + i * a_stride + r; }, b + i * columns);
-    }
-    for (; k > 0; --k, a += a_stride, b += columns)
-        step(
-            s, [&](int r) { return a + r; }, b);
-    s.leave(c, c_stride, add);
-}
-
 /// Rows of words, `stride` bytes apart, to a block [k, columns]; zeros beyond n.
 inline void transpose(const void* rows, long stride, long n, long k, void* block) {
     const char* const from = static_cast<const char*>(rows);
@@ -160,13 +146,31 @@ inline void decode_bf16(const void* stored, const void*, long, long, long k, flo
 
 inline void copy_row(const float* from, long k, float, void* to) { __builtin_memcpy(to, from, static_cast<unsigned long>(k) * 4); }
 
+/// Lines of n words, n at most 112, as rows of `words` words, up to a multiple of 8; lay(i, to) writes line i, or zeros.
+template <class Lay> void stand(long words, long n, void* rows, Lay lay) {
+    constexpr long wide = 128;
+    alignas(64) std::uint32_t lines[8 * wide];
+    for (long i = 0; i < words; i += 8) {
+        for (long j = 0; j < 8; ++j) lay(i + j, lines + j * wide);
+        for (long c = 0; c < n; c += 8)
+            transpose_8(reinterpret_cast<const char*>(lines + c), 4 * wide, static_cast<char*>(rows) + 4 * (c * row_stride + i), 4 * row_stride);
+    }
+}
+inline void copy_columns(const float* from, long stride, long k, long n, void* to) {
+    stand(k, n, to, [&](long i, std::uint32_t* line) {
+        if (i >= k) return;
+        long c = 0;
+        for (; c + lanes <= n; c += lanes) vec::store(reinterpret_cast<float*>(line + c), vec::load(from + i * stride + c));
+        for (; c < n; ++c) __builtin_memcpy(line + c, from + i * stride + c, 4);
+    });
+}
+
 template <int... R> struct counted {};
 template <int N, int... R> struct count_to : count_to<N - 1, N, R...> {};
 template <int... R> struct count_to<0, R...> { using type = counted<R...>; };
 template <int... R> constexpr tile_kernels fp32_tiles(counted<R...>) {
-    return {.block = depth_block, .rows = sizeof...(R), .tile = {tile<R>...}, .four = tile_four, .row = copy_row};
+    return {.block = depth_block, .rows = sizeof...(R), .tile = {tile<R>...}, .four = tile_four, .row = copy_row, .column = copy_columns};
 }
 template <int... R> constexpr tile_kernels widened_tiles(counted<R...>) {
     return {.block = depth_block, .rows = sizeof...(R), .tile = {tile_bf16<R>...}, .four = tile_four_bf16, .row = copy_row};
 }
-template <int... R> constexpr void fill_outer(kernels& k, counted<R...>) { ((k.outer[R - 1] = outer<R>), ...); }
