@@ -222,6 +222,17 @@ template <class Format> void check_packed(const sample& s, const cpu::kernels& w
                     [&](const guild::groups<float>&, view<const float> a, view<float> c) { cpu::product_by_rows(with, a, packed, c); }, order, near);
         return check_product(s, fused, plain, run, order, near);
     }
+    if (how.by == arithmetic::bf16_rows) {
+        const auto order = [&](const float* a, long n) {
+            std::vector<float> rounded;
+            for (long k = 0; k < K; ++k) rounded.push_back(cpu::order::rounded(a[k]));
+            return cpu::order::fp32(rounded.data(), numbers(n), K);
+        };
+        return check_product(s, fused, plain, run, order, [&](const float*, long n) {
+            return bound{0x1.01p-8 + of_fp32(K).relative * 1.01,
+                         static_cast<double>(K + 8) * 0x1p-133 * (1 + static_cast<double>(largest(plain.data() + n * K)))};
+        });
+    }
     if constexpr (std::is_same_v<Format, bf16>) {
         // Half a unit of bf16 for each number of a, and flushed at every step: a number of a or w, a product, a sum.
         const auto order = [&](const float* a, long n) {
@@ -260,7 +271,7 @@ template <class W> void check_plain(const sample& s, const cpu::kernels& with) {
     for (long n = 0; n < s.outputs; ++n)
         for (long k = 0; k < s.depth; ++k) plain.push_back(w.view(0, n, k));
     const auto run = [&](const guild::groups<float>& g, view<const float> a, view<float> c) {
-        each_piece(with, s.rows, s.outputs, [&](const cpu::piece& at) { cpu::product(with, g, at, a, w.view, c); });
+        each_piece(with, s.rows, s.outputs, [&](const cpu::piece& at) { cpu::product(cpu::exact(&with), g, at, a, w.view, c); });
     };
     const auto order = [&](const float* a, long n) {
         return cpu::order::fp32(
@@ -277,7 +288,7 @@ template <class W> void check_input_gradient(const sample& s, const cpu::kernels
     const auto mode = s.reading == 0 ? guild::into::overwrite : guild::into::add;
     test::matrix<float> da(s.rows, s.outputs, s.place(1)), before(s.rows, s.outputs);
     before = s.fill(da, 2);
-    each_piece(with, s.rows, s.outputs, [&](const cpu::piece& at) { cpu::input_gradient(with, g, at, dc, w.view, da.all(), mode); });
+    each_piece(with, s.rows, s.outputs, [&](const cpu::piece& at) { cpu::input_gradient(cpu::exact(&with), g, at, dc, w.view, da.all(), mode); });
     const exact right(s.rows, s.outputs, [&](auto of, view<double> out) {
         const std::vector<double> d = each_of(of, dc), start = each_of(of, std::as_const(before).all());
         if (mode == guild::into::add) std::copy(start.begin(), start.end(), out.data);
@@ -307,7 +318,8 @@ void check_weight_gradient(const sample& s, const cpu::kernels& with) {
     s.fill(dc, 3);
     before = s.fill(dw, 2);
     const long blocks = (s.outputs + cpu::outer_rows - 1) / cpu::outer_rows;
-    cpu::weight_gradient(with, g, {0, 0, s.rows, 0, blocks}, std::as_const(dc).all(), a, guild::stack<float>{dw.all().data, 0, dw.all().stride});
+    cpu::weight_gradient(cpu::exact(&with), g, {0, 0, s.rows, 0, blocks}, std::as_const(dc).all(), a,
+                         guild::stack<float>{dw.all().data, 0, dw.all().stride});
     const exact right(s.outputs, s.depth, [&](auto of, view<double> out) {
         const std::vector<double> d = each_of(of, std::as_const(dc).all()), da = each_of(of, a), factor = each_of(of, in.factor);
         const std::vector<double> start = each_of(of, std::as_const(before).all());
@@ -404,6 +416,10 @@ std::vector<kernel> kernels() {
             packed(guild::int4<32>{}, "int4<32>", {level, arithmetic::fp32, fp32, nullptr, decode.int4});
             packed(guild::int4<6>{}, "int4<6>", {level, arithmetic::fp32, fp32, nullptr, decode.int4});
             packed(guild::mxfp4{}, "mxfp4", {level, arithmetic::fp32, fp32, nullptr, decode.mxfp4});
+            const cpu::tile_kernels* const rounded = &of_bf16.rounded;
+            packed(float{}, "float by bf16_rows", {level, arithmetic::bf16_rows, rounded});
+            packed(guild::half{}, "half by bf16_rows", {level, arithmetic::bf16_rows, rounded, nullptr, decode.half});
+            packed(guild::mxfp4{}, "mxfp4 by bf16_rows", {level, arithmetic::bf16_rows, rounded, nullptr, decode.mxfp4});
             add(name + ", float as stored", [&with](const sample& s) { check_plain<float>(s, with); });
             add(name + ", bf16 as stored", [&with](const sample& s) { check_plain<bf16>(s, with); });
             add(name + ", input gradient", [&with](const sample& s) { check_input_gradient<float>(s, with); });

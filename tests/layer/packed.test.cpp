@@ -38,6 +38,7 @@ template <class F> void each_kind(F f) {
     f(int8{}, arithmetic::fp32, "int8", 2e-6);
     f(int4<32>{}, arithmetic::fp32, "int4", 2e-6);
     f(mxfp4{}, arithmetic::fp32, "mxfp4", 2e-6);
+    f(half{}, arithmetic::bf16_rows, "half, activations bf16", 1e-2);
     f(bf16{}, arithmetic::bf16, "bf16, activations bf16", 1e-2);
     f(int8{}, arithmetic::int8, "int8, activations int8", 3e-2);
     if (cpu::active() == cpu::isa::avx512_bf16 || cpu::active() == cpu::isa::amx) f(bf16{}, arithmetic::bf16_chain, "bf16 by vdpbf16ps", 1e-2);

@@ -7,13 +7,13 @@
 /// expert, with the bits that fused.hpp gives it.
 namespace guild::inline v0::cpu {
 
-/// Depth of one block; sums of a row, padded to panels.
-inline constexpr long small_depth = depth_block;
+/// Most outputs of a row of sums: gate and up of a network whose down product has a single block, twice.
+inline constexpr long few_outputs = 4 * depth_block;
 
 /// Whether fp32 products over w are of a single block, and those of so many rows less than what a thread is woken for.
 template <class Format> bool few(const packed_matrix<Format>& w, long rows) {
     const layout& l = w.shape();
-    return std::is_same_v<Format, float> && l.blocks() == 1 && l.outputs() <= 4 * small_depth && rows <= 8 &&
+    return std::is_same_v<Format, float> && w.computed().by == arithmetic::fp32 && l.blocks() == 1 && l.outputs() <= few_outputs && rows <= 8 &&
            rows * l.panels() * l.columns() * l.depth() <= 1L << 18;
 }
 /// The same of a whole network, where its activation has a kernel and it has no bias.
@@ -23,7 +23,7 @@ template <class Act, class Format> bool few(const Act&, const packed_network<For
 
 /// A row of sums.
 struct one_row {
-    alignas(64) float at[4 * small_depth + most_columns];
+    alignas(64) float at[few_outputs + most_columns];
 };
 
 /// c [T, outputs] = a w^T

@@ -33,11 +33,11 @@ struct plain_kernels {
     long tokens() const { return rounding ? tiles->block : token_block; }
 };
 constexpr plain_kernels exact(const kernels* with) { return {with, with ? &with->fp32 : nullptr}; }
-/// Those of an arithmetic; int8 is one of packed weights alone, beside which plain ones are multiplied in fp32. Throws argument_error if the instruction set
+/// Those of an arithmetic; int8 and bf16_rows are of packed weights alone, beside which plain ones are multiplied in fp32. Throws argument_error if the instruction set
 /// has no such kernels.
 inline plain_kernels plain_kernels_of(arithmetic by, isa level) {
     const kernels* const with = kernels_of(level);
-    if (by == arithmetic::fp32 || by == arithmetic::int8) return exact(with);
+    if (by != arithmetic::bf16 && by != arithmetic::bf16_chain) return exact(with);
 #if defined(__GNUC__)
     const bf16_kernels& k = bf16_kernels_of(level);
     const tile_kernels& tiles = by == arithmetic::bf16 ? k.pairs : k.chain;

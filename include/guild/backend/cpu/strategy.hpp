@@ -38,26 +38,29 @@ template <> struct decoder<mxfp4> {
 }  // namespace detail
 
 #if defined(__GNUC__)
+namespace detail {
+/// fp32 on rows as they are or rounded; `few`, `decode`: as in strategy.
+inline strategy in_order_of_fp32(arithmetic by, isa level, const char* format, decode_kernel decode, const tile_kernels* few = nullptr) {
+    if (by == arithmetic::fp32) return {level, by, &kernels_of(level)->fp32, few, decode};
+    if (by == arithmetic::bf16_rows) return {level, by, &bf16_kernels_of(level).rounded, nullptr, decode};
+    refuse(by, format, level);
+}
+}  // namespace detail
+
 /// Throws argument_error if the format has no such arithmetic, or the instruction set has not.
 template <class Format> strategy strategy_of(arithmetic by, isa level) {
-    if (by != arithmetic::fp32) detail::refuse(by, "these", level);
-    return {level, by, &kernels_of(level)->fp32, nullptr, detail::decoder<Format>::of(decode_kernels_of(level))};
+    return detail::in_order_of_fp32(by, level, "these", detail::decoder<Format>::of(decode_kernels_of(level)));
 }
-template <> inline strategy strategy_of<float>(arithmetic by, isa level) {
-    if (by != arithmetic::fp32) detail::refuse(by, "float", level);
-    return {level, by, &kernels_of(level)->fp32};
-}
+template <> inline strategy strategy_of<float>(arithmetic by, isa level) { return detail::in_order_of_fp32(by, level, "float", nullptr); }
 template <> inline strategy strategy_of<bf16>(arithmetic by, isa level) {
     const bf16_kernels& k = bf16_kernels_of(level);
-    if (by == arithmetic::fp32) return {level, by, &kernels_of(level)->fp32, &k.widened, k.decode};
-    const tile_kernels& tiles = by == arithmetic::bf16 ? k.pairs : k.chain;
-    if (by == arithmetic::int8 || !tiles) detail::refuse(by, "bf16", level);
-    return {level, by, &tiles};
+    if (by == arithmetic::bf16) return {level, by, &k.pairs};
+    if (by == arithmetic::bf16_chain && k.chain) return {level, by, &k.chain};
+    return detail::in_order_of_fp32(by, level, "bf16", k.decode, &k.widened);
 }
 template <> inline strategy strategy_of<int8>(arithmetic by, isa level) {
     if (by == arithmetic::int8) return {level, by, &int8_kernels_of(level)};
-    if (by != arithmetic::fp32) detail::refuse(by, "int8", level);
-    return {level, by, &kernels_of(level)->fp32, nullptr, decode_kernels_of(level).int8};
+    return detail::in_order_of_fp32(by, level, "int8", decode_kernels_of(level).int8);
 }
 
 #endif

@@ -17,11 +17,13 @@ namespace guild::inline v0::cpu {
 ///                 The same bits on every machine with FMA
 ///     bf16_chain  the same rounding, by vdpbf16ps: c = fma(even, fma(odd, c)) for each pair from zero, in blocks of 512 that are added in order.
 ///                 About twice as fast as `bf16` where there is avx512_bf16 and no AMX; machines without it cannot do it
+///     bf16_rows   activations rounded to bf16, packed weights of any format as they are, in the order of fp32: what a model whose activations
+///                 are bf16 computes with weights of more bits, or of fewer
 ///     int8        weights int8 with a scale for each row, activations quantised to int8 with a scale for each token, sums exact in 32 bits. The same
 ///                 bits everywhere
-enum class arithmetic { fp32, bf16, bf16_chain, int8 };
+enum class arithmetic { fp32, bf16, bf16_chain, bf16_rows, int8 };
 
-inline constexpr std::string_view arithmetic_names[] = {"fp32", "bf16", "bf16_chain", "int8"};
+inline constexpr std::string_view arithmetic_names[] = {"fp32", "bf16", "bf16_chain", "bf16_rows", "int8"};
 constexpr std::string_view name(arithmetic a) { return arithmetic_names[static_cast<int>(a)]; }
 
 /// Depth that fp32 sums in one chain.
@@ -108,6 +110,7 @@ struct kernels {
 struct bf16_kernels {
     tile_kernels widened{};  ///< the bits of fp32, widened in registers, for few rows
     tile_kernels pairs{}, chain{};
+    tile_kernels rounded{};  ///< those of fp32 on rows that are rounded
     decode_kernel decode = nullptr;
     row_kernel narrow = nullptr;  ///< a row rounded to bf16, two numbers in a word
     spread_pairs_kernel spread = nullptr;

@@ -14,6 +14,7 @@ constexpr kernels values() {
 constexpr bf16_kernels bf16_values() {
     return {.widened = widened_tiles(count_to<vec::widened_rows>::type{}),
             .pairs = pair_tiles(count_to<vec::pair_rows>::type{}),
+            .rounded = fp32_tiles(count_to<vec::most_rows>::type{}, round_row),
             .decode = decode_bf16,
             .narrow = pair_row,
             .spread = spread_pairs};

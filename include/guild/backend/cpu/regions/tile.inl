@@ -168,8 +168,8 @@ inline void copy_columns(const float* from, long stride, long k, long n, void* t
 template <int... R> struct counted {};
 template <int N, int... R> struct count_to : count_to<N - 1, N, R...> {};
 template <int... R> struct count_to<0, R...> { using type = counted<R...>; };
-template <int... R> constexpr tile_kernels fp32_tiles(counted<R...>) {
-    return {.block = depth_block, .rows = sizeof...(R), .tile = {tile<R>...}, .four = tile_four, .row = copy_row, .column = copy_columns};
+template <int... R> constexpr tile_kernels fp32_tiles(counted<R...>, row_kernel row = copy_row) {
+    return {.block = depth_block, .rows = sizeof...(R), .tile = {tile<R>...}, .four = tile_four, .row = row, .column = copy_columns};
 }
 template <int... R> constexpr tile_kernels widened_tiles(counted<R...>) {
     return {.block = depth_block, .rows = sizeof...(R), .tile = {tile_bf16<R>...}, .four = tile_four_bf16, .row = copy_row};
