@@ -90,6 +90,18 @@ template <class Format> struct matrix {
         }
         view = guild::format<Format>::lend(stored, N, K);
     }
+    auto* row(long n) { return const_cast<typename cpu::parts_of<Format>::code*>(view.row(0, n)); }
+    auto* scales(long n) {
+        if constexpr (guild::has_scales<Format>) return const_cast<typename Format::scale*>(view.scales(0, n));
+        else return static_cast<std::byte*>(nullptr);
+    }
+    bool same_bytes(const matrix& other) const {
+        const auto same = [](const auto& a, const auto& b) {
+            return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof a[0]) == 0;
+        };
+        if constexpr (guild::has_scales<Format>) return same(stored.data, other.stored.data) && same(stored.scale, other.stored.scale);
+        else return same(stored, other.stored);
+    }
 };
 
 /// One group of rows times a packed matrix [N, K]; expected(a row, weight(k), K) is what an output must be.
@@ -111,13 +123,12 @@ void check(const machine& m, const cpu::strategy& how, int kind, long rows, long
             [&](int j) {
                 if constexpr (guild::has_scales<Format>) return w.view.scales(0, p * columns + j);
             });
-    bool kept = true;
-    for (long n = 0; n < N; ++n)
-        for (long k = 0; k < K; ++k) {
-            const auto stored = packed(0, n / columns, static_cast<int>(n % columns), k);
-            kept = kept && std::memcmp(&stored, w.view.row(0, n) + k / cpu::parts_of<Format>::per_code, sizeof stored) == 0;
-        }
-    CHECK(kept);
+    auto again = matrix<Format>(kind, seed + 1, N, K);
+    for (long p = 0; p < packed.shape().panels(); ++p)
+        packed.unpack(
+            *m.kernels, 0, p, [&](int j) { return p * columns + j < N ? again.row(p * columns + j) : nullptr; },
+            [&](int j) { return p * columns + j < N ? again.scales(p * columns + j) : nullptr; });
+    CHECK(again.same_bytes(w));
     const int offset[] = {0, static_cast<int>(rows)};
     cpu::product(*m.kernels, guild::serial{}, guild::groups<float>{1, offset}, {a.data(), rows, K}, packed, {c.data(), rows, N});
     long wrong = 0;

@@ -44,13 +44,17 @@ private:
 
 /// The rows [n0, n0 + n) of w_e, columns [k0, k0 + k), as a block [k, columns].
 template <class W> void lay_out(const kernels& with, const W& w, int e, long n0, long n, long k0, long k, float* panel) {
+    const char* rows[most_columns];
     if constexpr (std::same_as<W, stack<const float>> || std::same_as<W, stack<float>>) {
-        with.transpose(w.row(e, n0) + k0, 4 * w.row_stride, n, k, panel);
+        for (long r = 0; r < n; ++r) rows[r] = reinterpret_cast<const char*>(w.row(e, n0 + r) + k0);
+        with.transpose(rows, n, k, panel, 0);
     } else {
         alignas(64) float plain[most_columns * depth_block];
-        for (long r = 0; r < n; ++r)
+        for (long r = 0; r < n; ++r) {
             for (long c = 0; c < k; ++c) plain[r * depth_block + c] = w(e, n0 + r, k0 + c);
-        with.transpose(plain, 4 * depth_block, n, k, panel);
+            rows[r] = reinterpret_cast<const char*>(plain + r * depth_block);
+        }
+        with.transpose(rows, n, k, panel, 0);
     }
 }
 
