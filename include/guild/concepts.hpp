@@ -95,6 +95,7 @@ template <class X> concept executor = requires(const X& x) {
 ///     expert_up(act, groups, x, network, h, a)              gather, gate and up products, activation in one; h may be null
 ///     expert_down(groups, a, network, plan, weight, y)      inference: down product, times weight [T, W], y +=, in plan.row order
 ///     pack(view of a network, E, F, H)                      its own layout, for packed_weights; pack_router(view, P, H) the same of a router
+///     unpack(network, weights of its size), run(n, f)       undoes it, for packed_weights::unpack; the loop as executors call it
 ///     activation(act, gate, up, n, out), activation_gradient(act, gate, up, d, n, d_gate, d_up)     for activations that it knows
 template <class B>
 concept compute_backend = requires(const B& b, const groups<float>& g, view<const float> a, view<float> c, const stack<const float>& w) {

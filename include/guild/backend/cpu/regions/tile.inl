@@ -131,19 +131,18 @@ template <int Rows> void outer(const float* a, long a_stride, const float* b, lo
     s.leave(c, c_stride, add);
 }
 
-/// Of 8 rows 16 words each before the next 8, so that a line of memory is read at once: rows may lie where they push each other out of the cache.
+/// 8 rows to the end before the next 8: rows may lie where more of them would push each other out of the cache.
 inline void transpose(const char* const* rows, long n, long k, void* block, long ahead) {
     constexpr long line = 4 * columns;
     char* const to = static_cast<char*>(block);
     const long whole = k / 8 * 8, full = n / 8 * 8;
-    for (long i = 0; i < whole; i += 16)
-        for (long c = 0; c < full; c += 8) {
-            if (ahead > 0)
+    for (long c = 0; c < full; c += 8)
+        for (long i = 0; i < whole; i += 8) {
+            if (ahead > 0 && i % 16 == 0)
                 for (int r = 0; r < 8; ++r) __builtin_prefetch(rows[c + r] + 4 * i + ahead);
             rows_to_block(rows + c, 4 * i, to + i * line + 4 * c, line);
-            if (i + 8 < whole) rows_to_block(rows + c, 4 * i + 32, to + (i + 8) * line + 4 * c, line);
         }
-    for (long i = 0; i < k; ++i) {
+    for (long i = full == columns ? whole : 0; i < k; ++i) {
         long c = i < whole ? full : 0;
         for (; c < n; ++c) __builtin_memcpy(to + i * line + 4 * c, rows[c] + 4 * i, 4);
         if (c < columns) __builtin_memset(to + i * line + 4 * c, 0, static_cast<unsigned long>(line - 4 * c));
@@ -153,11 +152,8 @@ inline void restore(const void* block, long k, char* const* rows) {
     constexpr long line = 4 * columns;
     const char* const from = static_cast<const char*>(block);
     const long whole = k / 8 * 8;
-    for (long i = 0; i < whole; i += 16)
-        for (long c = 0; c < columns; c += 8) {
-            block_to_rows(from + i * line + 4 * c, line, rows + c, 4 * i);
-            if (i + 8 < whole) block_to_rows(from + (i + 8) * line + 4 * c, line, rows + c, 4 * i + 32);
-        }
+    for (long c = 0; c < columns; c += 8)
+        for (long i = 0; i < whole; i += 8) block_to_rows(from + i * line + 4 * c, line, rows + c, 4 * i);
     for (long i = whole; i < k; ++i)
         for (long c = 0; c < columns; ++c) __builtin_memcpy(rows[c] + 4 * i, from + i * line + 4 * c, 4);
 }
