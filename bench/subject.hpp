@@ -96,7 +96,7 @@ template <class Model, class Kind> std::unique_ptr<packed_weights<Model, Kind>> 
         return std::make_unique<packed_weights<Model, Kind>>(plain, plain.model, by);
     } else {
         need_memory(2 * Kind::bytes * expert_numbers(plain.model));
-        const guild::weights<Model, format> stored = guild::convert<format>(plain);
+        const guild::weights<Model, format> stored = guild::convert<format>(plain, pool(most_threads()));
         guild::weights_view<format> view = stored;
         view.gate.table = plain.table.data();
         return std::make_unique<packed_weights<Model, Kind>>(view, plain.model, by);

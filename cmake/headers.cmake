@@ -71,6 +71,7 @@ set(guild_headers
     include/guild/core/fp8.hpp
     include/guild/core/half.hpp
     include/guild/core/host_device.hpp
+    include/guild/core/huge_pages.hpp
     include/guild/core/int4.hpp
     include/guild/core/int8.hpp
     include/guild/core/minifloat.hpp

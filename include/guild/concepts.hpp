@@ -98,6 +98,7 @@ template <class X> concept executor = requires(const X& x) {
 ///     by_rows(act, network, rows)                           whether so few rows go one by one, each through a whole network, by
 ///                                                           network_by_rows(x, network, y), experts_by_rows(x, network, choice, plan, y)
 ///     pack(view of a network, E, F, H)                      its own layout, for packed_weights; pack_router(view, P, H) the same of a router
+///     unpack(network, weights of its size), run(n, f)       undoes it, for packed_weights::unpack; the loop as executors call it
 ///     activation(act, gate, up, n, out), activation_gradient(act, gate, up, d, n, d_gate, d_up)     for activations that it knows
 template <class B>
 concept compute_backend = requires(const B& b, const groups<float>& g, view<const float> a, view<float> c, const stack<const float>& w) {

@@ -146,9 +146,9 @@ inline void dpbssd(int c, int a, int b) {
 #define GUILD_CPU_UNROLL
 #define GUILD_CPU_KEEP(where, reg) ((void)(reg))
 using namespace guild::cpu;
-using guild::cpu::avx2::transpose_8, guild::cpu::avx2::flush, guild::cpu::avx2::unflush;
+using guild::cpu::avx2::rows_to_block, guild::cpu::avx2::block_to_rows, guild::cpu::avx2::flush, guild::cpu::avx2::unflush;
 namespace avx512 {
-using emulated::transpose_8, emulated::flush, emulated::unflush;
+using emulated::rows_to_block, emulated::block_to_rows, emulated::flush, emulated::unflush;
 #include <guild/backend/cpu/regions/vector_16.inl>
 #include <guild/backend/cpu/regions/tile.inl>
 #include <guild/backend/cpu/regions/decode.inl>

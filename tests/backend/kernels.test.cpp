@@ -85,6 +85,18 @@ template <class Format> struct matrix {
         }
         view = guild::format<Format>::lend(stored, N, K);
     }
+    auto* row(long n) { return const_cast<typename cpu::parts_of<Format>::code*>(view.row(0, n)); }
+    auto* scales(long n) {
+        if constexpr (guild::has_scales<Format>) return const_cast<typename Format::scale*>(view.scales(0, n));
+        else return static_cast<std::byte*>(nullptr);
+    }
+    bool same_bytes(const matrix& other) const {
+        const auto same = [](const auto& a, const auto& b) {
+            return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof a[0]) == 0;
+        };
+        if constexpr (guild::has_scales<Format>) return same(stored.data, other.stored.data) && same(stored.scale, other.stored.scale);
+        else return same(stored, other.stored);
+    }
 };
 
 /// One group of rows of a matrix [.., cols]: as they stand, in a drawn order, or so and times factors.
@@ -195,15 +207,15 @@ template <class Format> void check_packed(const sample& s, const cpu::kernels& w
             [&](int j) {
                 if constexpr (guild::has_scales<Format>) return w.view.scales(0, p * columns + j);
             });
-    bool kept = true;
+    auto again = matrix<Format>(s.kind, s.seed + 1, N, K);
+    for (long p = 0; p < packed.shape().panels(); ++p)
+        packed.unpack(
+            with, 0, p, [&](int j) { return p * columns + j < N ? again.row(p * columns + j) : nullptr; },
+            [&](int j) { return p * columns + j < N ? again.scales(p * columns + j) : nullptr; });
+    CHECK(again.same_bytes(w));
     std::vector<float> plain;
     for (long n = 0; n < N; ++n)
-        for (long k = 0; k < K; ++k) {
-            const auto stored = packed(0, n / columns, static_cast<int>(n % columns), k);
-            kept = kept && std::memcmp(&stored, w.view.row(0, n) + k / cpu::parts_of<Format>::per_code, sizeof stored) == 0;
-            plain.push_back(w.view(0, n, k));
-        }
-    CHECK(kept);
+        for (long k = 0; k < K; ++k) plain.push_back(w.view(0, n, k));
     const auto numbers = [&](long n) { return [at = plain.data() + n * K](long k) { return at[k]; }; };
     const auto largest = [&](const float* from) {
         float most = 0;

@@ -4,6 +4,7 @@
 #include <guild/core/int8.hpp>
 #include <guild/core/mxfp4.hpp>
 #include <guild/core/random.hpp>
+#include <guild/parallel/thread_pool.hpp>
 
 #include <doctest/doctest.h>
 
@@ -130,6 +131,22 @@ TEST_CASE_TEMPLATE("a number that is not finite is refused", Format, FORMATS) {
     CHECK_THROWS_WITH_AS(n.template stored<Format>(), "guild::quantise: w(1, 2, 35) is nan, expected a finite number", argument_error);
     n(1, 2, 35) = -inf;
     CHECK_THROWS_WITH_AS(n.template stored<Format>(), "guild::quantise: w(1, 2, 35) is -inf, expected a finite number", argument_error);
+}
+
+TEST_CASE_TEMPLATE("any number of threads stores the same bytes, and refuses the same number", Format, FORMATS) {
+    numbers n(3, 131, 300);
+    const auto expected = n.template stored<Format>();
+    for (const int count : {1, 2, 3, 7}) {
+        const thread_pool pool(count);
+        CHECK(quantise<Format>(n.view(), n.E, n.out, n.in, pool) == expected);
+        const auto view = lend(expected, n);
+        CHECK(quantise<float>(view, n.E, n.out, n.in, threads{pool}) == quantise<float>(view, n.E, n.out, n.in));
+        CHECK(quantise<bf16>(view, n.E, n.out, n.in, threads{pool}) == quantise<bf16>(view, n.E, n.out, n.in));
+    }
+    n(1, 2, 299) = n(2, 130, 0) = inf;
+    const thread_pool pool(3);
+    CHECK_THROWS_WITH_AS(quantise<Format>(n.view(), n.E, n.out, n.in, pool), "guild::quantise: w(1, 2, 299) is inf, expected a finite number",
+                         argument_error);
 }
 
 TEST_CASE_TEMPLATE("what was stored once is stored again as it is", Format, int8, int4<32>, int4<128>, mxfp4) {

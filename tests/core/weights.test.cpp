@@ -166,6 +166,16 @@ TEST_CASE("weights: bf16 gives what its rounded numbers give in float") {
     const auto a = y_of<bf16>(stored, whole), b = y_of<float>(rounded, whole);
     for (std::size_t i = 0; i < a.size(); ++i) CHECK(std::abs(a[i] - b[i]) <= 1e-5f);  // compilers contract the two loops differently
 }
+TEST_CASE("convert: any number of threads, the same numbers") {
+    const auto w = random_weights<whole_model>(5, whole);
+    const auto expected = convert<int4<>>(w);
+    for (const int count : {1, 2, 3, 7}) {
+        const thread_pool pool(count);
+        const auto found = convert<int4<>>(w, pool);
+        each_tensor([](const char* name, const auto& a, const auto& b) { CHECK_MESSAGE(a == b, name); }, found, expected);
+        CHECK(convert<double>(found, threads{pool}).experts.down == convert<double>(expected).experts.down);
+    }
+}
 TEST_CASE("weights: a model that breaks a rule has none") {
     whole_model m = whole;
     m.config.top_k = 8;

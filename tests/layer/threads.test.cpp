@@ -82,3 +82,14 @@ TEST_CASE("eight threads on one const layer over packed weights, a thousand call
     for (std::thread& caller : callers) caller.join();
     CHECK(wrong == 0);
 }
+
+TEST_CASE("converting, packing and unpacking: threads write apart, where rows share a scale too") {
+    struct large : guild::model<guild::config{.hidden = 140, .expert_hidden = 300, .routed_experts = 2, .top_k = 1}, guild::mixtral_gate{}> {};
+    const guild::thread_pool pool(4);
+    using backend = guild::backend::eigen<guild::threads>;
+    const backend b{guild::threads{pool}};
+    const auto w = guild::convert<guild::fp8>(guild::random_weights<large>(1), pool);
+    const auto again = guild::packed_weights<large, guild::fp8, backend>(w, {}, b).unpack(b);
+    CHECK(again.experts.up == w.experts.up);
+    CHECK(again.experts.down == w.experts.down);
+}

@@ -61,6 +61,8 @@ template <class Executor = serial> struct eigen : reference {
         using format = typename cpu::format_in<Matrix>::type;
         return cpu::packed_network<format>(*kernels_, cpu::strategy_of<format>(arithmetic_, level_), *this, n, E, F, H);
     }
+    /// Undone exactly, into `to`, which has its size.
+    template <class Format> void unpack(const cpu::packed_network<Format>& n, network_weights<Format, float>& to) const { n.unpack(*this, to); }
     /// A router in the same layout, always in fp32.
     cpu::packed_matrix<float> pack_router(const stack<const float>& router, long P, long H) const requires cpu::have_kernels {
         cpu::packed_matrix<float> m(cpu::strategy_of<float>(cpu::arithmetic::fp32, level_), kernels_->columns, 1, P, H, 1);

@@ -63,7 +63,7 @@ template <class Format> struct scaled_format {
     using storage = scaled_matrices<Format>;
 
     static void resize(storage& w, long E, long out, long in) {
-        w.data.resize(static_cast<std::size_t>(E * out * codes(in)));
+        detail::resize_huge(w.data, static_cast<std::size_t>(E * out * codes(in)));
         w.scale.resize(static_cast<std::size_t>(E * blocks(out, Format::rows) * blocks(in, Format::columns)));
     }
     static stack lend(const storage& w, long out, long in) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <guild/core/bf16.hpp>
+#include <guild/core/huge_pages.hpp>
 #include <guild/core/scalar.hpp>
 
 #include <concepts>
@@ -32,7 +33,7 @@ template <class W, class S> struct plain_format {
     using storage = std::vector<W>;
 
     /// Zero, [E, out, in].
-    static void resize(storage& w, long E, long out, long in) { w.resize(static_cast<std::size_t>(E * out * in)); }
+    static void resize(storage& w, long E, long out, long in) { detail::resize_huge(w, static_cast<std::size_t>(E * out * in)); }
     static stack lend(const storage& w, long out, long in) { return {w.data(), out * in, in}; }
 };
 

@@ -3,6 +3,7 @@
 #include <guild/expert/feed_forward.hpp>
 #include <guild/gate/run.hpp>
 #include <guild/model.hpp>
+#include <guild/parallel/serial.hpp>
 
 #include <algorithm>
 #include <string_view>
@@ -27,11 +28,15 @@ template <class W, class S> struct network_weights {
     typename format<W>::storage gate, up, down;
     std::vector<S> gate_bias, up_bias, down_bias;
 
-    void resize(long E, long F, long H, int inputs, bool bias) {
+    /// Zero. Gigabytes take their time, so an executor may write the matrices side by side.
+    template <class X = serial> void resize(long E, long F, long H, int inputs, bool bias, const X& executor = {}) {
         const auto size = [](long n) { return static_cast<std::size_t>(n); };
-        format<W>::resize(gate, inputs == 2 ? E : 0, F, H);
-        format<W>::resize(up, E, F, H);
-        format<W>::resize(down, E, H, F);
+        executor.run(3, [&](long begin, long end) {
+            for (long i = begin; i < end; ++i)
+                i == 0   ? format<W>::resize(gate, inputs == 2 ? E : 0, F, H)
+                : i == 1 ? format<W>::resize(up, E, F, H)
+                         : format<W>::resize(down, E, H, F);
+        });
         gate_bias.resize(inputs == 2 && bias ? size(E * F) : 0);
         up_bias.resize(bias ? size(E * F) : 0);
         down_bias.resize(bias ? size(E * H) : 0);
@@ -98,12 +103,13 @@ template <class Model, class Format = float> struct weights : gate_weights<scala
     [[no_unique_address]] Model model;
     network_weights<Format, scalar> experts, shared;
 
-    explicit weights(const Model& m = {}) : model(m) {
+    explicit weights(const Model& m = {}) : weights(m, serial{}) {}
+    template <class X> weights(const Model& m, const X& executor) : model(m) {
         m.check();
         const guild::config& c = m.config;
         this->resize(m);
-        experts.resize(c.routed_experts, c.expert_hidden, c.hidden, m.activation.inputs, c.expert_bias);
-        shared.resize(c.shared_width() > 0, c.shared_width(), c.hidden, m.activation.inputs, c.shared_bias);
+        experts.resize(c.routed_experts, c.expert_hidden, c.hidden, m.activation.inputs, c.expert_bias, executor);
+        shared.resize(c.shared_width() > 0, c.shared_width(), c.hidden, m.activation.inputs, c.shared_bias, executor);
     }
 
     operator weights_view<Format>() const {

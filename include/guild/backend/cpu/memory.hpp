@@ -1,12 +1,10 @@
 #pragma once
+#include <guild/core/huge_pages.hpp>
+
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
 #include <new>
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 namespace guild::inline v0::cpu {
 
@@ -17,14 +15,12 @@ public:
     memory() = default;
     explicit memory(std::size_t bytes) : size_(bytes) {
         if (bytes == 0) return;
-        constexpr std::size_t huge = std::size_t(2) << 20, line = 64;
-        const std::size_t page = bytes >= 2 * huge ? huge : line, whole = (bytes + page - 1) / page * page;
+        constexpr std::size_t line = 64;
+        const std::size_t page = bytes >= guild::detail::least_huge ? guild::detail::huge_page : line, whole = (bytes + page - 1) / page * page;
         if (whole < bytes) throw std::bad_alloc{};
         data_.reset(static_cast<std::byte*>(std::aligned_alloc(page, whole)));
         if (!data_) throw std::bad_alloc{};
-#if defined(__linux__)
-        if (page == huge) madvise(data_.get(), whole, MADV_HUGEPAGE);  // a wish: without it everything works, slower
-#endif
+        guild::detail::ask_huge_pages(data_.get(), whole);
     }
     std::byte* data() const { return data_.get(); }
     std::size_t size() const { return size_; }

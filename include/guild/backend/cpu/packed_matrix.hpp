@@ -39,7 +39,7 @@ public:
           strategy_(s),
           memory_(bytes(layout_.depth() > 0 ? layout_.size() : 0)),
           scales_(bytes(parts::scaled ? layout_.panels() * groups() * columns * static_cast<long>(sizeof(scale)) : 0)),
-          sums_(bytes(s.by == arithmetic::int8 ? layout_.panels() * columns * 4 : 0)) {}
+          sums_(bytes(s.by == arithmetic::int8 && s.tiles->offset ? layout_.panels() * columns * 4 : 0)) {}
 
     const cpu::layout& shape() const { return layout_; }
     long experts() const { return experts_; }
@@ -53,8 +53,9 @@ public:
         if constexpr (!parts::scaled) return nullptr;
         return reinterpret_cast<const scale*>(scales_.data()) + (e * layout_.panels() + panel) * groups() * layout_.columns();
     }
-    /// Sums of the int8 of each column of a panel, for arithmetic::int8.
+    /// Sums of the int8 of each column of a panel, where the tiles want them, or null.
     const std::int32_t* sums(long e, long panel) const {
+        if (sums_.size() == 0) return nullptr;
         return reinterpret_cast<const std::int32_t*>(sums_.data()) + (e * layout_.panels() + panel) * layout_.columns();
     }
 
@@ -63,45 +64,43 @@ public:
         fill(with, e, panel, row, [](int) { return nullptr; });
     }
     template <class Row, class Scales> void fill(const kernels& with, long e, long panel, Row row, Scales scales_of) {
-        constexpr long most = 256 * codes;
-        alignas(64) code rows[most_columns * most];
+        alignas(64) static constexpr std::byte zeros[1024]{};  // as many as a row has in a block
+        const code* rows[most_columns];
+        const char* from[most_columns];
+        std::int32_t total[most_columns]{};
+        for (int j = 0; j < layout_.columns(); ++j) rows[j] = row(j);
         for (long b = 0; b < layout_.blocks(); ++b) {
-            const long n = (layout_.k(b) + parts::per_code - 1) / parts::per_code, words = layout_.words(layout_.k(b));
+            const long whole = codes_of(b) / codes;
+            for (int j = 0; j < layout_.columns(); ++j)
+                from[j] = reinterpret_cast<const char*>(rows[j] ? static_cast<const void*>(rows[j] + first(b)) : zeros);
+            std::byte* const to = const_cast<std::byte*>(block(e, panel, b));
+            with.transpose(from, layout_.columns(), whole, to, b + 1 < layout_.blocks() ? 512 : 0);
+            fill_end(with, rows, b, to + 4 * whole * layout_.columns());
+            if (sums_.size() > 0) strategy_.tiles->total(to, layout_.words(layout_.k(b)), total);
+        }
+        if (sums_.size() > 0) std::copy_n(total, layout_.columns(), const_cast<std::int32_t*>(sums(e, panel)));
+        if constexpr (parts::scaled)
             for (int j = 0; j < layout_.columns(); ++j) {
-                const code* const from = row(j);
-                code* const to = rows + j * most;
-                if (from) std::copy_n(from + b * layout_.block() / parts::per_code, n, to);
-                std::fill(to + (from ? n : 0), to + words * codes, code{});
+                const scale* const of = rows[j] ? scales_of(j) : nullptr;
+                for (long g = 0; g < groups(); ++g) const_cast<scale*>(scales(e, panel))[g * layout_.columns() + j] = of ? of[g] : scale{};
             }
-            with.transpose(rows, sizeof(code) * most, layout_.columns(), words, const_cast<std::byte*>(block(e, panel, b)));
+    }
+    /// The reverse, the same codes and scales: row(j) is where column j goes, scales_of(j) its scales; null: nowhere.
+    template <class Row, class Scales> void unpack(const kernels& with, long e, long panel, Row row, Scales scales_of) const {
+        alignas(64) char nowhere[1024];
+        char* to[most_columns];
+        for (long b = 0; b < layout_.blocks(); ++b) {
+            const long n = codes_of(b), whole = n / codes;
+            for (int j = 0; j < layout_.columns(); ++j) to[j] = row(j) ? reinterpret_cast<char*>(row(j) + first(b)) : nowhere;
+            with.restore(block(e, panel, b), whole, to);
+            const std::byte* const end = block(e, panel, b) + 4 * whole * layout_.columns();
+            for (int j = 0; j < layout_.columns() && n % codes > 0; ++j)
+                std::memcpy(to[j] + 4 * whole, end + 4 * j, static_cast<std::size_t>(n % codes) * sizeof(code));
         }
         if constexpr (parts::scaled)
-            for (int j = 0; j < layout_.columns(); ++j) {
-                const scale* const from = row(j) ? scales_of(j) : nullptr;
-                for (long g = 0; g < groups(); ++g) const_cast<scale*>(scales(e, panel))[g * layout_.columns() + j] = from ? from[g] : scale{};
-            }
-        if constexpr (std::is_same_v<Format, int8>)
-            if (strategy_.by == arithmetic::int8)
-                for (int j = 0; j < layout_.columns(); ++j) {
-                    std::int32_t sum = 0;
-                    if (const code* const from = row(j))
-                        for (long k = 0; k < layout_.depth(); ++k) sum += from[k];
-                    const_cast<std::int32_t*>(sums(e, panel))[j] = sum;
-                }
-    }
-    /// Code k / per_code of column j of a panel, as stored.
-    code operator()(long e, long panel, int j, long k) const {
-        const long b = k / layout_.block(), at = k % layout_.block() / parts::per_code;
-        code stored;
-        std::memcpy(&stored, block(e, panel, b) + 4 * (at / codes * layout_.columns() + j) + at % codes * static_cast<long>(sizeof(code)),
-                    sizeof stored);
-        return stored;
-    }
-    /// Column j of a panel to a stored row and, where there are, its scales.
-    void unpack(long e, long panel, int j, code* row, scale* scales_of) const {
-        for (long k = 0; k < layout_.depth(); k += parts::per_code) row[k / parts::per_code] = (*this)(e, panel, j, k);
-        if constexpr (parts::scaled)
-            for (long g = 0; g < groups(); ++g) scales_of[g] = scales(e, panel)[g * layout_.columns() + j];
+            for (int j = 0; j < layout_.columns(); ++j)
+                if (scale* const of = scales_of(j))
+                    for (long g = 0; g < groups(); ++g) of[g] = scales(e, panel)[g * layout_.columns() + j];
     }
 
 private:
@@ -114,6 +113,22 @@ private:
             guild::detail::raise<argument_error>("guild::cpu: arithmetic int8 over a depth of ", depth,
                                                  ", expected at most 65536, whose sums fit in 32 bits");
         return outputs;
+    }
+    /// Codes of a row in block b, and the first of them.
+    long codes_of(long b) const { return (layout_.k(b) + parts::per_code - 1) / parts::per_code; }
+    long first(long b) const { return b * layout_.block() / parts::per_code; }
+    /// The words of block b that codes do not fill, at most 16 of a row: what is left of the rows, then zeros.
+    void fill_end(const kernels& with, const code* const* rows, long b, std::byte* to) const {
+        constexpr long most = 16 * codes;
+        const long words = layout_.words(layout_.k(b)) - codes_of(b) / codes, left = codes_of(b) % codes;
+        if (words == 0) return;
+        alignas(64) code ends[most_columns * most]{};
+        const char* from[most_columns];
+        for (int j = 0; j < layout_.columns(); ++j) {
+            if (rows[j]) std::copy_n(rows[j] + first(b) + codes_of(b) - left, left, ends + j * most);
+            from[j] = reinterpret_cast<const char*>(ends + j * most);
+        }
+        with.transpose(from, layout_.columns(), words, to, 0);
     }
     long groups() const { return parts::group >= layout_.depth() ? 1 : (layout_.depth() + parts::group - 1) / parts::group; }
     std::size_t bytes(long each) const {

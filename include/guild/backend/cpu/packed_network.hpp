@@ -31,65 +31,69 @@ public:
           gate_bias(lend(gate_bias_, F)),
           up_bias(lend(up_bias_, F)),
           down_bias(lend(down_bias_, H)) {
-        // of(e, panel, column): the matrix and its row there; no matrix: zeros.
-        const auto each = [&](packed_matrix<Format>& m, auto of) {
-            executor.run(E * m.shape().panels(), [&](long begin, long end) {
-                for (long i = begin; i < end; ++i) {
-                    const long e = i / m.shape().panels(), p = i % m.shape().panels();
-                    const auto row = [&](int j) {
-                        const auto at = of(p, j);
-                        return at.matrix ? at.matrix->row(e, at.row) : nullptr;
-                    };
-                    const auto scales = [&](int j) {
-                        const auto at = of(p, j);
-                        if constexpr (has_scales<Format>) return at.matrix->scales(e, at.row);
-                    };
-                    m.fill(with, e, p, row, scales);
-                }
+        const auto fill = [&](packed_matrix<Format>& m, auto matrix, auto row) {
+            each_panel(executor, m, [&, matrix, row](long e, long p) {
+                m.fill(
+                    with, e, p, [&](int j) { return row(p, j) < 0 ? nullptr : matrix(j).row(e, row(p, j)); },
+                    [&](int j) {
+                        if constexpr (has_scales<Format>) return matrix(j).scales(e, row(p, j));
+                    });
             });
         };
-        struct place {
-            const Matrix* matrix;
-            long row;
-        };
-        each(up, [&](long p, int j) {
-            const int half = with.columns / inputs_;
-            const long f = p * half + j % half;
-            return f < F ? place{inputs_ == 2 && j < half ? &n.gate : &n.up, f} : place{};
-        });
-        each(down, [&](long p, int j) {
-            const long h = p * with.columns + j;
-            return h < H ? place{&n.down, h} : place{};
-        });
+        fill(
+            up, [&](int j) -> const Matrix& { return is_gate(j) ? n.gate : n.up; }, [&](long p, int j) { return row_of_up(p, j); });
+        fill(
+            down, [&](int) -> const Matrix& { return n.down; }, [&](long p, int j) { return row_of_down(p, j); });
     }
 
-    /// The matrices as they were, exactly, into `to`, which has their size.
-    void unpack(network_weights<Format, float>& to) const {
-        const auto each = [](const packed_matrix<Format>& m, long rows, auto matrix, auto row) {
-            const cpu::layout& l = m.shape();
-            for (long e = 0; e < m.experts(); ++e)
-                for (long p = 0; p < l.panels(); ++p)
-                    for (int j = 0; j < l.columns(); ++j)
-                        if (const long r = row(p, j); r < rows) put(m, e, p, j, e * rows + r, rows, *matrix(j));
+    /// The matrices as they were, exactly, into `to`, which has their size, spread by `executor`.
+    template <class X> void unpack(const X& executor, network_weights<Format, float>& to) const {
+        const kernels& with = *kernels_of(up.computed().level);
+        const auto undo = [&](const packed_matrix<Format>& m, long rows, auto matrix, auto row) {
+            each_panel(executor, m, [&, matrix, row](long e, long p) {
+                m.unpack(
+                    with, e, p, [&](int j) { return row(p, j) < 0 ? nullptr : codes_of(matrix(j), e * rows + row(p, j), m.shape().depth()); },
+                    [&](int j) { return row(p, j) < 0 ? nullptr : scales_of(matrix(j), e, rows, row(p, j), m.shape().depth()); });
+            });
         };
-        const int columns = up.shape().columns(), half = columns / inputs_;
-        each(
-            up, width_, [&](int j) { return inputs_ == 2 && j < half ? &to.gate : &to.up; }, [&](long p, int j) { return p * half + j % half; });
-        each(
-            down, down.shape().outputs(), [&](int) { return &to.down; }, [&](long p, int j) { return p * columns + j; });
+        undo(
+            up, width_, [&](int j) -> storage& { return is_gate(j) ? to.gate : to.up; }, [&](long p, int j) { return row_of_up(p, j); });
+        undo(
+            down, down.shape().outputs(), [&](int) -> storage& { return to.down; }, [&](long p, int j) { return row_of_down(p, j); });
         to.gate_bias = gate_bias_, to.up_bias = up_bias_, to.down_bias = down_bias_;
     }
 
 private:
-    /// Row `at` of all matrices, one of `rows` an expert.
-    template <class Storage> static void put(const packed_matrix<Format>& m, long e, long p, int j, long at, long rows, Storage& to) {
+    using storage = typename format<Format>::storage;
+    /// f(e, panel) for all panels of all experts.
+    template <class X, class F> static void each_panel(const X& executor, const packed_matrix<Format>& m, F f) {
+        const long panels = m.shape().panels();
+        executor.run(m.experts() * panels, [&](long begin, long end) {
+            for (long i = begin; i < end; ++i) f(i / panels, i % panels);
+        });
+    }
+    /// Whether column j of a panel of `up` is of the gate.
+    bool is_gate(int j) const { return inputs_ == 2 && j < up.shape().columns() / 2; }
+    /// The row of its matrix that column j of a panel holds; -1: none.
+    long row_of_up(long panel, int j) const {
+        const long half = up.shape().columns() / inputs_, f = panel * half + j % half;
+        return f < width_ ? f : -1;
+    }
+    long row_of_down(long panel, int j) const {
+        const long h = panel * down.shape().columns() + j;
+        return h < down.shape().outputs() ? h : -1;
+    }
+    /// The codes of row `at` of all matrices.
+    static auto* codes_of(storage& w, long at, long depth) {
+        if constexpr (has_scales<Format>) return w.data.data() + at * scaled_format<Format>::codes(depth);
+        else return w.data() + at * depth;
+    }
+    /// The scales of row r of `rows` of expert e, or null where the row shares them with one above, whose thread writes them.
+    static auto* scales_of(storage& w, long e, long rows, long r, long depth) {
         if constexpr (has_scales<Format>) {
-            const long depth = m.shape().depth(), across = scaled_format<Format>::blocks(depth, Format::columns);
-            const long down = scaled_format<Format>::blocks(rows, Format::rows), r = at % rows;
-            m.unpack(e, p, j, to.data.data() + at * scaled_format<Format>::codes(depth), to.scale.data() + (e * down + r / Format::rows) * across);
-        } else {
-            m.unpack(e, p, j, to.data() + at * m.shape().depth(), nullptr);
-        }
+            const long across = scaled_format<Format>::blocks(depth, Format::columns), down = scaled_format<Format>::blocks(rows, Format::rows);
+            return r % Format::rows == 0 ? w.scale.data() + (e * down + r / Format::rows) * across : nullptr;
+        } else return static_cast<std::byte*>(nullptr);
     }
     static std::vector<float> copy(const stack<const float>& b, long E, long n) {
         std::vector<float> v;

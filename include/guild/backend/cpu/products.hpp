@@ -60,17 +60,14 @@ template <class W> const float* numbers(const W& w, int e, long r, long c, long 
 /// The rows [n0, n0 + n) of w_e, columns [k0, k0 + k), as a block [words(k), columns].
 template <class W> void lay_out(const plain_kernels& how, const W& w, int e, long n0, long n, long k0, long k, float* panel) {
     alignas(64) float lines[most_columns * row_stride];
-    const float* from = lines;
-    long stride = row_stride;
-    if constexpr (std::same_as<W, stack<const float>> || std::same_as<W, stack<float>>)
-        if (!how.rounding) from = w.row(e, n0) + k0, stride = w.row_stride;
-    if (from == lines)
-        for (long r = 0; r < n; ++r) {
-            float decoded[2 * depth_block], *const line = lines + r * row_stride;
-            if (how.rounding) how.rounding->narrow(numbers(w, e, n0 + r, k0, k, decoded), k, 1.f, line);
-            else numbers(w, e, n0 + r, k0, k, line);
-        }
-    how.with->transpose(from, 4 * stride, n, how.words(k), panel);
+    const char* rows[most_columns];
+    for (long r = 0; r < n; ++r) {
+        float decoded[2 * depth_block], *const line = lines + r * row_stride;
+        const float* from = numbers(w, e, n0 + r, k0, k, how.rounding ? decoded : line);
+        if (how.rounding) how.rounding->narrow(from, k, 1.f, line), from = line;
+        rows[r] = reinterpret_cast<const char*>(from);
+    }
+    how.with->transpose(rows, n, how.words(k), panel, 0);
 }
 
 /// k rows of m numbers as blocks [words(k), columns] of panels, `stride` apart; row(i) is row i, times by(i). Two rows are read at a time.

@@ -43,8 +43,12 @@ using tile_kernel = void (*)(const void* a, const void* b, long k, void* c, long
 using row_kernel = void (*)(const float* from, long k, float by, void* to);
 /// n columns of k rows, `stride` apart, each to what the tiles read of a row, `row_stride` words apart; n at most 112. What a sum over tokens reads.
 using column_kernel = void (*)(const float* from, long stride, long k, long n, void* to);
-/// Rows of k words of 32 bits, `stride` bytes apart, to a block [k, columns], zeros beyond n.
-using transpose_kernel = void (*)(const void* rows, long stride, long n, long k, void* block);
+/// The first k words of 32 bits of n rows to a block [k, columns], zeros beyond n. What each row has `ahead` bytes further is fetched; 0: nothing.
+using transpose_kernel = void (*)(const char* const* rows, long n, long k, void* block, long ahead);
+/// The reverse: a block [k, columns] to the first k words of as many rows.
+using restore_kernel = void (*)(const void* block, long k, char* const* rows);
+/// To sums [columns], the int8 of a block of so many words [words, columns].
+using total_kernel = void (*)(const void* block, long words, std::int32_t* sums);
 /// A row of n numbers times `by` to a row of each of the panels, `panel_stride` apart, that hold it; zeros beyond n.
 using spread_kernel = void (*)(const float* from, long n, float by, long panels, float* to, long panel_stride);
 /// Two rows, rounded to bf16 after that, as pairs in words; without a second one zeros in its place.
@@ -79,6 +83,7 @@ struct tile_kernels {
     unsigned (*enter)() = nullptr;      ///< called before tiles, by the thread that computes them; null: nothing to do
     void (*leave)(unsigned) = nullptr;  ///< with what `enter` gave
     bool offset = false;                ///< sums hold 128 times the weights' sum too many
+    total_kernel total = nullptr;       ///< where they do
 
     explicit operator bool() const { return rows > 0; }
 };
@@ -99,6 +104,7 @@ struct kernels {
     tuning tuned{};
     tile_kernels fp32{};
     transpose_kernel transpose = nullptr;
+    restore_kernel restore = nullptr;
     spread_kernel spread = nullptr;
     float (*largest)(const float* x, long n) = nullptr;  ///< magnitude of n numbers; what is not a number is passed over
     swiglu_kernel swiglu = nullptr;

@@ -38,6 +38,25 @@ template <int Rows> void tile_int8(const void* rows, const void* weights, long k
         }
 }
 
+/// The even and the odd bytes of at most 128 words are added in 16 bits, which hold 256 times -128.
+inline void total_int8(const void* block, long words, std::int32_t* to) {
+    typedef std::int16_t shorts __attribute__((vector_size(4 * lanes)));
+    const auto* const from = static_cast<const char*>(block);
+    for (int v = 0; v < columns; v += lanes)
+        for (long first = 0; first < words; first += 128) {
+            shorts sum{};
+            for (long i = first; i < words && i < first + 128; ++i) {
+                shorts x;
+                __builtin_memcpy(&x, from + 4 * (i * columns + v), sizeof x);
+                sum += (x << 8 >> 8) + (x >> 8);
+            }
+            ints all;
+            __builtin_memcpy(&all, to + v, sizeof all);
+            all += (as<ints>(sum) << 16 >> 16) + (as<ints>(sum) >> 16);
+            __builtin_memcpy(to + v, &all, sizeof all);
+        }
+}
+
 template <int... R> constexpr tile_kernels int8_tiles(counted<R...>) {
     return {.block = 1024 / integer::words,
             .unit = 64,
@@ -45,5 +64,6 @@ template <int... R> constexpr tile_kernels int8_tiles(counted<R...>) {
             .rows = sizeof...(R),
             .tile = {tile_int8<R>...},
             .row = quantise_row,
-            .offset = integer::offset};
+            .offset = integer::offset,
+            .total = total_int8};
 }

@@ -3,6 +3,7 @@
 constexpr kernels values() {
     kernels k{.level = level, .columns = columns, .tuned = tuned, .fp32 = fp32_tiles(count_to<vec::most_rows>::type{})};
     k.transpose = transpose;
+    k.restore = restore;
     k.spread = spread;
     k.largest = largest;
     k.swiglu = swiglu;

@@ -117,20 +117,31 @@ inline void tile_four_bf16(const void* row, const void* weights, long k, void* c
     for (int p = 0; p < 4; ++p) s[p].leave(static_cast<float*>(c) + p * c_stride, 0, add);
 }
 
-/// Rows of words, `stride` bytes apart, to a block [k, columns]; zeros beyond n.
-inline void transpose(const void* rows, long stride, long n, long k, void* block) {
-    const char* const from = static_cast<const char*>(rows);
-    char* const to = static_cast<char*>(block);
+/// 8 rows to the end before the next 8: rows may lie where more of them would push each other out of the cache.
+inline void transpose(const char* const* rows, long n, long k, void* block, long ahead) {
     constexpr long line = 4 * columns;
-    for (int c = 0; c < columns; c += 8) {
-        const long valid = n - c < 0 ? 0 : n - c < 8 ? n - c : 8, whole = valid == 8 ? k / 8 * 8 : 0;
-        for (long i = 0; i < whole; i += 8) transpose_8(from + c * stride + 4 * i, stride, to + i * line + 4 * c, line);
-        for (long i = whole; i < k; ++i) {
-            char* const row = to + i * line + 4 * c;
-            for (long j = 0; j < valid; ++j) __builtin_memcpy(row + 4 * j, from + (c + j) * stride + 4 * i, 4);
-            for (long j = valid; j < 8; ++j) __builtin_memset(row + 4 * j, 0, 4);
+    char* const to = static_cast<char*>(block);
+    const long whole = k / 8 * 8, full = n / 8 * 8;
+    for (long c = 0; c < full; c += 8)
+        for (long i = 0; i < whole; i += 8) {
+            if (ahead > 0 && i % 16 == 0)
+                for (int r = 0; r < 8; ++r) __builtin_prefetch(rows[c + r] + 4 * i + ahead);
+            rows_to_block(rows + c, 4 * i, to + i * line + 4 * c, line);
         }
+    for (long i = full == columns ? whole : 0; i < k; ++i) {
+        long c = i < whole ? full : 0;
+        for (; c < n; ++c) __builtin_memcpy(to + i * line + 4 * c, rows[c] + 4 * i, 4);
+        if (c < columns) __builtin_memset(to + i * line + 4 * c, 0, static_cast<unsigned long>(line - 4 * c));
     }
+}
+inline void restore(const void* block, long k, char* const* rows) {
+    constexpr long line = 4 * columns;
+    const char* const from = static_cast<const char*>(block);
+    const long whole = k / 8 * 8;
+    for (long c = 0; c < columns; c += 8)
+        for (long i = 0; i < whole; i += 8) block_to_rows(from + i * line + 4 * c, line, rows + c, 4 * i);
+    for (long i = whole; i < k; ++i)
+        for (long c = 0; c < columns; ++c) __builtin_memcpy(rows[c] + 4 * i, from + i * line + 4 * c, 4);
 }
 
 inline void decode_bf16(const void* stored, const void*, long, long, long k, float* b) {
@@ -152,8 +163,11 @@ template <class Lay> void stand(long words, long n, void* rows, Lay lay) {
     alignas(64) std::uint32_t lines[8 * wide];
     for (long i = 0; i < words; i += 8) {
         for (long j = 0; j < 8; ++j) lay(i + j, lines + j * wide);
-        for (long c = 0; c < n; c += 8)
-            transpose_8(reinterpret_cast<const char*>(lines + c), 4 * wide, static_cast<char*>(rows) + 4 * (c * row_stride + i), 4 * row_stride);
+        for (long c = 0; c < n; c += 8) {
+            char* to[8];
+            for (long j = 0; j < 8; ++j) to[j] = static_cast<char*>(rows) + 4 * (c + j) * row_stride;
+            block_to_rows(reinterpret_cast<const char*>(lines + c), 4 * wide, to, 4 * i);
+        }
     }
 }
 inline void copy_columns(const float* from, long stride, long k, long n, void* to) {

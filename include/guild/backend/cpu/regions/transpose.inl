@@ -1,10 +1,7 @@
 // Words of 32 bits in registers of AVX.
 
-/// 8 x 8 words: rows `from_stride` bytes apart to rows `to_stride` bytes apart.
-inline void transpose_8(const char* from, long from_stride, char* to, long to_stride) {
-    __m256 r[8], t[8];
-    GUILD_CPU_UNROLL
-    for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(reinterpret_cast<const float*>(from + i * from_stride));
+inline void transpose_8(__m256 (&r)[8]) {
+    __m256 t[8];
     GUILD_CPU_UNROLL
     for (int i = 0; i < 8; i += 2) {
         t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
@@ -19,7 +16,25 @@ inline void transpose_8(const char* from, long from_stride, char* to, long to_st
     }
     GUILD_CPU_UNROLL
     for (int i = 0; i < 4; ++i) {
-        _mm256_storeu_ps(reinterpret_cast<float*>(to + i * to_stride), _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-        _mm256_storeu_ps(reinterpret_cast<float*>(to + (i + 4) * to_stride), _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+        const __m256 low = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
+        r[i] = low;
     }
+}
+/// 8 words, `at` bytes from the beginning of 8 rows, to 8 rows of a block that lie `line` bytes apart.
+inline void rows_to_block(const char* const* rows, long at, char* block, long line) {
+    __m256 r[8];
+    GUILD_CPU_UNROLL
+    for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(reinterpret_cast<const float*>(rows[i] + at));
+    transpose_8(r);
+    GUILD_CPU_UNROLL
+    for (int i = 0; i < 8; ++i) _mm256_storeu_ps(reinterpret_cast<float*>(block + i * line), r[i]);
+}
+inline void block_to_rows(const char* block, long line, char* const* rows, long at) {
+    __m256 r[8];
+    GUILD_CPU_UNROLL
+    for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(reinterpret_cast<const float*>(block + i * line));
+    transpose_8(r);
+    GUILD_CPU_UNROLL
+    for (int i = 0; i < 8; ++i) _mm256_storeu_ps(reinterpret_cast<float*>(rows[i] + at), r[i]);
 }

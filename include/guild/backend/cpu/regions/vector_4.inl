@@ -29,8 +29,12 @@ struct vec {
     }
 };
 
-/// Words of 32 bits: 8 rows `from_stride` apart to the rows of a block of 8 columns.
-inline void transpose_8(const char* from, long from_stride, char* to, long to_stride) {
+/// 8 words of 32 bits, `at` bytes from the beginning of 8 rows, to 8 rows of a block that lie `line` bytes apart.
+inline void rows_to_block(const char* const* rows, long at, char* block, long line) {
     for (int i = 0; i < 8; ++i)
-        for (int j = 0; j < 8; ++j) __builtin_memcpy(to + j * to_stride + 4 * i, from + i * from_stride + 4 * j, 4);
+        for (int j = 0; j < 8; ++j) __builtin_memcpy(block + j * line + 4 * i, rows[i] + at + 4 * j, 4);
+}
+inline void block_to_rows(const char* block, long line, char* const* rows, long at) {
+    for (int i = 0; i < 8; ++i)
+        for (int j = 0; j < 8; ++j) __builtin_memcpy(rows[i] + at + 4 * j, block + j * line + 4 * i, 4);
 }
