@@ -92,7 +92,8 @@ template <class X> concept executor = requires(const X& x) {
 };
 
 /// Three matrix products over groups of rows and a loop. Derive from backend::reference and override what is done better; the
-/// results must not differ beyond rounding. Optional members, all const:
+/// results must not differ beyond rounding. Who rounds operands leaves those of the router as they are: its groups are `exact`. Optional members,
+/// all const:
 ///     expert_up(act, groups, x, network, h, a)              gather, gate and up products, activation in one; h may be null
 ///     expert_down(groups, a, network, plan, weight, y)      inference: down product, times weight [T, W], y +=, in plan.row order
 ///     by_rows(act, network, rows)                           whether so few rows go one by one, each through a whole network, by

@@ -166,7 +166,8 @@ using namespace avx512;
 inline tile_kernels int8_table() { return avx512_vnni::int8_tiles(count_to<avx512::vec::most_rows>::type{}); }
 }  // namespace avx512_vnni
 namespace avx512_bf16 {
-using avx512::columns, avx512::count_to, avx512::counted, avx512::fetch, avx512::flush, avx512::pair_columns, avx512::pair_row, avx512::unflush;
+using avx512::columns, avx512::count_to, avx512::counted, avx512::fetch, avx512::flush, avx512::unflush;
+using avx512::pair_columns, avx512::pair_row;
 #include <guild/backend/cpu/regions/chain.inl>
 }  // namespace avx512_bf16
 namespace amx {

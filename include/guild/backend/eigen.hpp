@@ -18,8 +18,11 @@ template <class Executor = serial> struct eigen : reference {
 
     eigen() = default;
     explicit eigen(Executor e) : executor(e) {}
-    /// `by`: how products in float are computed, over packed weights and plain ones. `level`: an instruction set that the machine has, for tests and
-    /// comparisons. Throws argument_error if the machine has not the one or the other.
+    /// `by`: how products in float are computed, over packed weights and over plain ones, in training too. bf16 rounds both operands of the experts'
+    /// three products and sums in fp32; weights, gradients and activations stay as they are, and the router in fp32. It is meant for AMX, bf16_chain
+    /// for avx512_bf16; by the fp32 multiply-adds of other machines bf16 is slower than fp32. int8 is for packed int8 weights, plain ones are
+    /// multiplied in fp32. `level`: an instruction set that the machine has, for tests and comparisons. Throws argument_error if the machine lacks it or the
+    /// arithmetic.
     eigen(Executor e, cpu::arithmetic by, cpu::isa level = cpu::active())
         : executor(e), arithmetic_(by), level_(level), kernels_(cpu::kernels_of(level)), plain_(cpu::plain_kernels_of(by, level)) {}
 

@@ -9,8 +9,8 @@
 /// The three products over groups of rows with weights as the caller stores them: blocks of them are laid out for the kernels on the
 /// stack, at most 256 KiB, and used for up to 96 rows. No allocation.
 ///
-/// Every sum is in the order of `arithmetic`, along the width of a and of dc, and in weight_gradient along the expert's rows, in fp32 in blocks of 128 of them.
-/// What is added to, by into::add and in dw, is what c holds before the first block.
+/// Sums are in the order of `arithmetic`: along the width of a, along that of dc, and for dw along the expert's rows, of which fp32 takes blocks of
+/// 128. With into::add, and in dw, a sum begins with what is there. Factors are applied in fp32, that of a row of a before it is rounded.
 namespace guild::inline v0::cpu {
 
 /// Outputs whose weights are laid out together where rows of memory are outputs: four lines of a cache.
@@ -32,9 +32,9 @@ struct plain_kernels {
     /// Rows of an expert that weight_gradient lays out at a time.
     long tokens() const { return rounding ? tiles->block : token_block; }
 };
+/// Those that round nothing.
 constexpr plain_kernels exact(const kernels* with) { return {with, with ? &with->fp32 : nullptr}; }
-/// Those of an arithmetic; int8 and bf16_rows are of packed weights alone, beside which plain ones are multiplied in fp32. Throws argument_error if the instruction set
-/// has no such kernels.
+/// Those of an arithmetic, of int8 and bf16_rows those of fp32. Throws argument_error if the instruction set has none.
 inline plain_kernels plain_kernels_of(arithmetic by, isa level) {
     const kernels* const with = kernels_of(level);
     if (by != arithmetic::bf16 && by != arithmetic::bf16_chain) return exact(with);

@@ -101,7 +101,8 @@ template <class = void> const tile_kernels& int8_table() {
 #pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")
 #endif
 namespace guild::inline v0::cpu::avx512_bf16 {
-using avx512::columns, avx512::count_to, avx512::counted, avx512::fetch, avx512::flush, avx512::pair_columns, avx512::pair_row, avx512::unflush;
+using avx512::columns, avx512::count_to, avx512::counted, avx512::fetch, avx512::flush, avx512::unflush;
+using avx512::pair_columns, avx512::pair_row;
 #include <guild/backend/cpu/regions/chain.inl>
 }  // namespace guild::inline v0::cpu::avx512_bf16
 #if defined(__clang__)

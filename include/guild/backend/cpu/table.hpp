@@ -7,20 +7,21 @@
 /// through a table of function pointers. A call computes a tile, thousands of operations, so the pointer costs nothing.
 namespace guild::inline v0::cpu {
 
-/// How products over packed weights are computed, chosen when weights are packed and never by the number of rows. Each has one order of
-/// summation, the same for every row, whatever stands beside it; order.hpp has them as plain loops. Reading the weights is exact.
+/// How products are computed: chosen by the backend, for packed weights when they are packed, and never by the number of rows. Each has one
+/// order of summation, the same for every row, whatever stands beside it; order.hpp has them as plain loops. Reading the weights is exact.
+/// Over plain weights so are the gradients' products, along outputs and along tokens; where one adds, the sum begins with what is there.
 ///
 ///     fp32        activations as they are. Blocks of 256 of the depth: in each a chain of fused multiply-adds from zero, ascending; the blocks are added
 ///                 in order. AVX2 and AVX-512 give the same bits
-///     bf16        weights bf16, activations rounded to bf16, sums in fp32 in the order of the tile unit of AMX: of 32 of the depth the even and the odd
-///                 products are summed apart, each a chain of fused multiply-adds from zero, then c += even + odd; denormals are flushed.
-///                 The same bits on every machine with FMA
+///     bf16        weights bf16, activations rounded to bf16, sums in fp32 in the order of the tile unit of AMX: of 32 of the depth, filled up by zeros,
+///                 the even and the odd products are summed apart, each a chain of fused multiply-adds from zero, then c += even + odd; denormals are
+///                 flushed. The same bits on every machine with FMA. Plain weights of any format are rounded, and so are gradients
 ///     bf16_chain  the same rounding, by vdpbf16ps: c = fma(even, fma(odd, c)) for each pair from zero, in blocks of 512 that are added in order.
 ///                 About twice as fast as `bf16` where there is avx512_bf16 and no AMX; machines without it cannot do it
 ///     bf16_rows   activations rounded to bf16, packed weights of any format as they are, in the order of fp32: what a model whose activations
-///                 are bf16 computes with weights of more bits, or of fewer
+///                 are bf16 computes with weights of more bits, or of fewer. For packed weights alone, as int8 is
 ///     int8        weights int8 with a scale for each row, activations quantised to int8 with a scale for each token, sums exact in 32 bits. The same
-///                 bits everywhere
+///                 bits everywhere. For packed weights alone: plain ones are multiplied in fp32
 enum class arithmetic { fp32, bf16, bf16_chain, bf16_rows, int8 };
 
 inline constexpr std::string_view arithmetic_names[] = {"fp32", "bf16", "bf16_chain", "bf16_rows", "int8"};
@@ -51,7 +52,7 @@ using restore_kernel = void (*)(const void* block, long k, char* const* rows);
 using total_kernel = void (*)(const void* block, long words, std::int32_t* sums);
 /// A row of n numbers times `by` to a row of each of the panels, `panel_stride` apart, that hold it; zeros beyond n.
 using spread_kernel = void (*)(const float* from, long n, float by, long panels, float* to, long panel_stride);
-/// Two rows, rounded to bf16 after that, as pairs in words; without a second one zeros in its place.
+/// The same of two rows, each by its factor and then rounded to bf16, as pairs in words; null for the second: zeros.
 using spread_pairs_kernel = void (*)(const float* first, const float* second, long n, float by_first, float by_second, long panels, void* to,
                                      long panel_stride);
 /// A block of stored numbers [k, columns] to float, scaled: scales [.., columns] for every `group` of the depth, in which the block begins at
