@@ -9,8 +9,8 @@
 namespace bench {
 
 /// One token through one mixture of fixed size, as a careful programmer writes it for that size alone: router, the two best of eight experts,
-/// softmax of the two, SwiGLU, weighted sum. Vectors of the compiler; every loop but those over the depth and over groups of outputs unrolled; weights
-/// in the order in which they are read; eight independent sums to hide the latency of multiply-add.
+/// softmax of the two, SwiGLU, weighted sum. Vectors of the compiler; every loop but those over the depth and over groups of outputs unrolled;
+/// weights in the order in which they are read; eight independent sums to hide the latency of multiply-add.
 template <int H, int F> class hand_written {
     static constexpr int E = 8;
 #if defined(__AVX512F__)

@@ -72,7 +72,7 @@ template <class Kind> void add() {
     });
     each("unpack", [](benchmark::State& state, int threads, const auto& w, const bench::backend& by) {
         const packed p(w, w.model, by);
-        measure(state, bytes, threads, [&] { benchmark::DoNotOptimize(p.unpack(by).router.data()); });
+        measure(state, bytes, threads, [&] { benchmark::DoNotOptimize(p.unpack(guild::threads{bench::pool(threads)}).router.data()); });
     });
 }
 

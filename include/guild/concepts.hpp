@@ -34,7 +34,9 @@ template <class P> concept stage = requires(const P& p, const token<double>& t, 
 
 /// What the router reads in place of x [H]: out [H] =, dx +=, d_learned +=. Optional: learned(H), no numbers; valid().
 ///     struct halved_input {
-///         void forward(const auto& t, const auto* x, long H, const auto* learned, auto* out) const { for (long h = 0; h < H; ++h) out[h] = x[h] / 2; }
+///         void forward(const auto& t, const auto* x, long H, const auto* learned, auto* out) const {
+///             for (long h = 0; h < H; ++h) out[h] = x[h] / 2;
+///         }
 ///         void backward(const auto& t, const auto* x, long H, const auto* learned, const auto* d_out, auto* dx, auto* d_learned) const {
 ///             for (long h = 0; h < H; ++h) dx[h] += d_out[h] / 2; } };
 template <class P> concept input_policy = requires(const P& p, const token<double>& t, const double* in, double* out) {
@@ -98,8 +100,9 @@ template <class X> concept executor = requires(const X& x) {
 ///     expert_down(groups, a, network, plan, weight, y)      inference: down product, times weight [T, W], y +=, in plan.row order
 ///     by_rows(act, network, rows)                           whether so few rows go one by one, each through a whole network, by
 ///                                                           network_by_rows(x, network, y), experts_by_rows(x, network, choice, plan, y)
-///     pack(view of a network, E, F, H)                      its own layout, for packed_weights; pack_router(view, P, H) the same of a router
-///     unpack(network, weights of its size), run(n, f)       undoes it, for packed_weights::unpack; the loop as executors call it
+///     pack(view of a network, E, F, H)                      its own layout, for packed_weights, which may have unpack(executor, weights of its
+///                                                           size); pack_router(view, P, H) the same of a router
+///     environment                                           a type: what the thread that calls a layer keeps while it does, such as how to round
 ///     activation(act, gate, up, n, out), activation_gradient(act, gate, up, d, n, d_gate, d_up)     for activations that it knows
 template <class B>
 concept compute_backend = requires(const B& b, const groups<float>& g, view<const float> a, view<float> c, const stack<const float>& w) {

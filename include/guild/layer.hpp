@@ -46,9 +46,9 @@ public:
     }
     /// The losses of the model on what the tape holds, each times its weight.
     S loss(tape<S>& tp) const {
+        check::filled(p_, tp, "tape");
         const environment usual;
         S sum(0);
-        check::filled(p_, tp, "tape");
         p_.each_loss(tp.side, [&](const auto& one) { sum += balance::value(one, p_.routing_of(tp)); });
         return sum;
     }
@@ -94,6 +94,7 @@ public:
     /// Token t's row of the gate after every stage, first the logits: for tests, plots and people.
     std::vector<gate::snapshot<S>> inspect(tape<S>& tp, long t) const {
         check::filled(p_, tp, "tape");
+        const environment usual;
         return gate::inspect(p_.model, p_.gate_data_of(tp), tp.side, view<const S>(tp.logits.shape(tp.x.rows, p_.P())), tp.gate, t);
     }
     /// See workspace::reserve.

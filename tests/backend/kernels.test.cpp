@@ -143,7 +143,8 @@ struct bound {
 /// A unit in the last place for each of `depth` fused steps, and for a few that follow; denormals keep half a step.
 bound of_fp32(long depth) { return {static_cast<double>(depth + 8) * 0x1p-24, static_cast<double>(depth + 8) * 0x1p-149}; }
 
-/// Whether each number found is the order's, bit for bit if there is one, and within limit(r, n) of the exact one where the sums are far from overflow.
+/// Whether each number found is the order's, bit for bit if there is one, and within limit(r, n) of the exact one where the sums are far from
+/// overflow.
 template <class Order, class Limit>
 void judge(const sample& s, const test::matrix<float>& found, bool in_order, Order order, const exact& right, Limit limit) {
     long other = 0, far = 0;
@@ -228,10 +229,11 @@ template <class Format> void check_packed(const sample& s, const cpu::kernels& w
         const auto order = [&](const float* a, long n) { return cpu::order::fp32(a, numbers(n), K); };
         const auto near = [&](const float*, long) { return of_fp32(K); };
         if constexpr (std::is_same_v<Format, float>)
-            if (s.reading == 0 && cpu::few(packed, s.rows))
+            if (s.reading == 0 && cpu::fits_by_rows(packed, s.rows))
                 check_product(
                     s, fused, plain,
-                    [&](const guild::groups<float>&, view<const float> a, view<float> c) { cpu::product_by_rows(with, a, packed, c); }, order, near);
+                    [&](const guild::groups<float>&, view<const float> a, view<float> c) { cpu::product_by_rows(with, 0, s.rows, a, packed, c); },
+                    order, near);
         return check_product(s, fused, plain, run, order, near);
     }
     if (how.by == arithmetic::bf16_rows) {
@@ -361,7 +363,7 @@ void check_network(const sample& s, const cpu::kernels& with) {
     const cpu::strategy how{with.level, arithmetic::fp32, &with.fp32};
     const guild::feed_forward<guild::stack<const float>, guild::stack<const float>> n{.gate = gate.view, .up = up.view, .down = down.view};
     const cpu::packed_network<float> packed(with, how, guild::serial{}, n, 1, F, H);
-    if (!cpu::few(guild::swiglu{}, packed, s.rows)) return;
+    if (!cpu::fits_by_rows(packed, s.rows)) return;
     test::matrix<float> x(s.rows, H, s.place(0)), a(s.rows, F), y(s.rows, H, s.place(1)), right(s.rows, H);
     s.fill(x, 0);
     const int offset[] = {0, static_cast<int>(s.rows)};

@@ -14,8 +14,8 @@
 #include <memory>
 #include <string>
 
-// Layers over weights that the CPU backend has packed: in every format and arithmetic they agree with the reference, keep the bits of a token whatever
-// stands beside it, and refuse what they cannot do.
+// Layers over weights that the CPU backend has packed: in every format and arithmetic they agree with the reference, keep the bits of a token
+// whatever stands beside it, and refuse what they cannot do.
 
 namespace {
 namespace cpu = guild::cpu;
@@ -160,7 +160,7 @@ TEST_CASE("packing is undone exactly") {
             CAPTURE(s);
             const auto w = guild::convert<Format>(s.weights<float>(s.model<model>()));
             const guild::packed_weights<model, Format, backend> packed(w, w.model, backend(guild::threads{pool}, by));
-            const auto again = packed.unpack(backend(guild::threads{other}, by));
+            const auto again = packed.unpack(guild::threads{other});
             guild::each_tensor([](const char* tensor, const auto& one, const auto& two) { CHECK_MESSAGE(one == two, tensor); }, again, w);
             CHECK(again.state == w.state);
         }
@@ -172,8 +172,8 @@ TEST_CASE("packing is undone exactly where the activation has one input, and fro
     const backend b(guild::threads{pool});
     const auto plain = odd.weights<float>(odd.model<test::plain_model<>>());
     const guild::packed_weights<test::plain_model<>, float, backend> packed(plain, plain.model, b);
-    CHECK(packed.unpack(b).experts.up == plain.experts.up);
-    CHECK(packed.unpack(b).experts.gate.empty());
+    CHECK(packed.unpack().experts.up == plain.experts.up);
+    CHECK(packed.unpack().experts.gate.empty());
 
     // gate and up in turn, a number between rows
     const auto w = odd.weights<float>(odd.model<model>());
@@ -186,7 +186,7 @@ TEST_CASE("packing is undone exactly where the activation has one input, and fro
     guild::weights_view<float> v = w;
     v.experts.gate = {both.data(), 2 * F * (H + 1), 2 * (H + 1)};
     v.experts.up = {both.data() + H + 1, 2 * F * (H + 1), 2 * (H + 1)};
-    const auto again = guild::packed_weights<model, float, backend>(v, w.model, b).unpack(b);
+    const auto again = guild::packed_weights<model, float, backend>(v, w.model, b).unpack();
     CHECK(again.experts.gate == w.experts.gate);
     CHECK(again.experts.up == w.experts.up);
 }
@@ -218,7 +218,7 @@ TEST_CASE("any number of threads packs the same bytes and unpacks the same numbe
                 CHECK(same(found.down, expected.down));
                 guild::network_weights<Format, float> to;
                 to.resize(E, F, H, 2, s.config.expert_bias, b);
-                b.unpack(expected, to);
+                expected.unpack(pool, to);
                 CHECK(to.gate == w.experts.gate);
                 CHECK(to.up == w.experts.up);
                 CHECK(to.down == w.experts.down);

@@ -89,7 +89,7 @@ TEST_CASE("converting, packing and unpacking: threads write apart, where rows sh
     using backend = guild::backend::eigen<guild::threads>;
     const backend b{guild::threads{pool}};
     const auto w = guild::convert<guild::fp8>(guild::random_weights<large>(1), pool);
-    const auto again = guild::packed_weights<large, guild::fp8, backend>(w, {}, b).unpack(b);
+    const auto again = guild::packed_weights<large, guild::fp8, backend>(w, {}, b).unpack(pool);
     CHECK(again.experts.up == w.experts.up);
     CHECK(again.experts.down == w.experts.down);
 }

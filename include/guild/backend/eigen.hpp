@@ -9,9 +9,9 @@
 namespace guild::inline v0::backend {
 
 /// The CPU path. In float the kernels of backend/cpu, for the instruction set that the machine is found to have; in double, and where the
-/// compiler is neither g++ nor clang, Eigen's products in fixed tiles (tile.hpp); other scalars take the loops of `reference`. Weights in any format. An executor
-/// spreads the work over threads, never inside a product: a row's result depends on that row alone, not on threads, on the other rows, nor
-/// on alignment. No allocation; each thread that runs a product needs about 0.3 MiB of stack.
+/// compiler is neither g++ nor clang, Eigen's products in fixed tiles (tile.hpp); other scalars take the loops of `reference`. Weights in any
+/// format. An executor spreads the work over threads, never inside a product: a row's result depends on that row alone, not on threads, on the
+/// other rows, nor on alignment. No allocation; each thread that runs a product needs about 0.3 MiB of stack.
 template <class Executor = serial> struct eigen : reference {
     using environment = cpu::environment;  ///< of a caller, as of the threads of `each`
     [[no_unique_address]] Executor executor{};
@@ -21,8 +21,8 @@ template <class Executor = serial> struct eigen : reference {
     /// `by`: how products in float are computed, over packed weights and over plain ones, in training too. bf16 rounds both operands of the experts'
     /// three products and sums in fp32; weights, gradients and activations stay as they are, and the router in fp32. It is meant for AMX, bf16_chain
     /// for avx512_bf16; by the fp32 multiply-adds of other machines bf16 is slower than fp32. int8 is for packed int8 weights, plain ones are
-    /// multiplied in fp32. `level`: an instruction set that the machine has, for tests and comparisons. Throws argument_error if the machine lacks it or the
-    /// arithmetic.
+    /// multiplied in fp32. `level`: an instruction set that the machine has, for tests and comparisons. Throws argument_error if the machine lacks
+    /// it or the arithmetic.
     eigen(Executor e, cpu::arithmetic by, cpu::isa level = cpu::active())
         : executor(e), arithmetic_(by), level_(level), kernels_(cpu::kernels_of(level)), plain_(cpu::plain_kernels_of(by, level)) {}
 
@@ -64,8 +64,6 @@ template <class Executor = serial> struct eigen : reference {
         using format = typename cpu::format_in<Matrix>::type;
         return cpu::packed_network<format>(*kernels_, cpu::strategy_of<format>(arithmetic_, level_), *this, n, E, F, H);
     }
-    /// Undone exactly, into `to`, which has its size.
-    template <class Format> void unpack(const cpu::packed_network<Format>& n, network_weights<Format, float>& to) const { n.unpack(*this, to); }
     /// A router in the same layout, always in fp32.
     cpu::packed_matrix<float> pack_router(const stack<const float>& router, long P, long H) const requires cpu::have_kernels {
         cpu::packed_matrix<float> m(cpu::strategy_of<float>(cpu::arithmetic::fp32, level_), kernels_->columns, 1, P, H, 1);
@@ -76,9 +74,9 @@ template <class Executor = serial> struct eigen : reference {
     template <class Format> void product(const groups<float>& g, view<const float> a, const cpu::packed_matrix<Format>& w, view<float> c) const {
         const cpu::kernels& with = fitting(w);
         if constexpr (std::same_as<Format, float>)
-            if (g.count == 1 && !g.source && !g.factor && cpu::few(w, a.rows)) {
-                const cpu::environment usual;
-                return cpu::product_by_rows(with, a, w, c);
+            if (g.count == 1 && !g.source && !g.factor && cpu::fits_by_rows(w, g.rows(0))) {
+                const environment usual;
+                return cpu::product_by_rows(with, g.begin(0), g.begin(0) + g.rows(0), a, w, c);
             }
         cpu::product(with, *this, g, a, w, c);
     }
@@ -94,17 +92,14 @@ template <class Executor = serial> struct eigen : reference {
     }
 
     /// Whether so few rows are computed one by one, each through a whole network.
-    template <class Act, class Format> bool by_rows(const Act& act, const cpu::packed_network<Format>& w, long rows) const {
-        return cpu::few(act, w, rows);
+    bool by_rows(const swiglu&, const cpu::packed_network<float>& w, long rows) const { return cpu::fits_by_rows(w, rows); }
+    void network_by_rows(view<const float> x, const cpu::packed_network<float>& w, view<float> y) const {
+        const environment usual;
+        cpu::network_by_rows(fitting(w.up), x, w, y);
     }
-    template <class Format> void network_by_rows(view<const float> x, const cpu::packed_network<Format>& w, view<float> y) const {
-        const cpu::environment usual;
-        if constexpr (std::same_as<Format, float>) cpu::network_by_rows(fitting(w.up), x, w, y);
-    }
-    template <class Format>
-    void experts_by_rows(view<const float> x, const cpu::packed_network<Format>& w, const choice<float>& chosen, const plan& p, view<float> y) const {
-        const cpu::environment usual;
-        if constexpr (std::same_as<Format, float>) cpu::experts_by_rows(fitting(w.up), x, w, chosen, p, y);
+    void experts_by_rows(view<const float> x, const cpu::packed_network<float>& w, const choice<float>& chosen, const plan& p, view<float> y) const {
+        const environment usual;
+        cpu::experts_by_rows(fitting(w.up), x, w, chosen, p, y);
     }
 
     /// out [n] = g sigmoid(g) u in vectors, and its adjoint: d_g, d_u = by d [n].
@@ -124,8 +119,8 @@ template <class Executor = serial> struct eigen : reference {
     }
     /// `each`, as executors call it, and the executor's number of threads.
     template <class F> void run(long n, F&& f) const { each(n, f); }
-    int size() const requires requires(const Executor& e) { e.size(); }
-    { return executor.size(); }
+    long size() const requires requires(const Executor& e) { e.size(); }
+    { return static_cast<long>(executor.size()); }
 
 private:
     template <class S> static constexpr bool has_kernels = std::same_as<S, float>&& cpu::have_kernels;

@@ -50,15 +50,16 @@ public:
     packed_weights(packed_weights&&) = default;  // a copy would lend the router of the original
     packed_weights& operator=(packed_weights&&) = default;
     const Model& model() const { return model_; }
-    /// The same numbers in plain weights, exactly: to train on, or to pack in another way. Spread by the executor of any backend of this type.
-    weights<Model, Format> unpack(const Backend& b = {}) const requires requires(const network& n, network_weights<Format, S>& to) {
-        b.unpack(n, to), b.run(1L, [](long, long) {});
+    /// The same numbers in plain weights, exactly: to train on, or to pack in another way.
+    template <class X = serial>
+    weights<Model, Format> unpack(const X& executor = {}) const requires requires(const network& n, network_weights<Format, S>& to) {
+        n.unpack(executor, to);
     }
     {
-        weights<Model, Format> w(model_, b);
+        weights<Model, Format> w(model_, executor);
         static_cast<gate_weights<S>&>(w) = rest_;
-        b.unpack(experts_, w.experts);
-        b.unpack(shared_, w.shared);
+        experts_.unpack(executor, w.experts);
+        shared_.unpack(executor, w.shared);
         return w;
     }
     operator packed_view<network, router, S>() const {

@@ -75,7 +75,7 @@ template <class Format, class X> void quantise(const auto& w, long E, long out, 
 
 /// Matrices w(e, row, column), [E, out, in], stored in a format. Where it has scales, a number is divided by the scale of its block
 /// and rounded to nearest, ties to even; a block of zeros stays zero. argument_error if a format with scales is given a number that is
-/// not finite. The same bits for any executor.
+/// not finite. The same bits for any executor, if its threads round to nearest and keep denormals.
 template <class Format, class X = serial>
 typename format<Format>::storage quantise(const auto& w, long E, long out, long in, const X& executor = {}) {
     typename format<Format>::storage to;

@@ -32,10 +32,11 @@ template <class W, class S> struct network_weights {
     template <class X = serial> void resize(long E, long F, long H, int inputs, bool bias, const X& executor = {}) {
         const auto size = [](long n) { return static_cast<std::size_t>(n); };
         executor.run(3, [&](long begin, long end) {
-            for (long i = begin; i < end; ++i)
-                i == 0   ? format<W>::resize(gate, inputs == 2 ? E : 0, F, H)
-                : i == 1 ? format<W>::resize(up, E, F, H)
-                         : format<W>::resize(down, E, H, F);
+            for (long i = begin; i < end; ++i) {
+                if (i == 0) format<W>::resize(gate, inputs == 2 ? E : 0, F, H);
+                if (i == 1) format<W>::resize(up, E, F, H);
+                if (i == 2) format<W>::resize(down, E, H, F);
+            }
         });
         gate_bias.resize(inputs == 2 && bias ? size(E * F) : 0);
         up_bias.resize(bias ? size(E * F) : 0);
@@ -104,7 +105,11 @@ template <class Model, class Format = float> struct weights : gate_weights<scala
     network_weights<Format, scalar> experts, shared;
 
     explicit weights(const Model& m = {}) : weights(m, serial{}) {}
-    template <class X> weights(const Model& m, const X& executor) : model(m) {
+    template <class X>
+    requires requires(const X& x) {
+        x.run(1L, [](long, long) {});
+    }
+    weights(const Model& m, const X& executor) : model(m) {
         m.check();
         const guild::config& c = m.config;
         this->resize(m);

@@ -22,7 +22,7 @@ namespace guild::inline v0 {
 /// range is rethrown on the caller; whatever the timing, it is the same one that `serial` throws.
 /// What f wrote is visible to the caller when run returns. No allocation after construction. Threads that wait spin for
 /// some 10 microseconds, not at all where they outnumber their processors, then sleep. A worker that sleeps on a processor which another
-/// thread of the run is on is moved before it is woken (Linux).
+/// thread of the run is on is moved before it is woken, and after the run may use what the constructing thread might (Linux).
 class thread_pool {
 public:
     /// Starts threads - 1 workers. With pinning::own_processor worker t runs on processor t of those, counted from 0 in ascending

@@ -84,7 +84,9 @@ void multiply(const kernels& with, const groups<float>& g, const piece& at, view
                 continue;
             }
             if (decode) how.decode(stored, w.scales(at.expert, p), parts_of<Format>::group, b * l.block(), k, plain);
-            fetch_rows(g, a, at.row + at.rows * (p - at.first) / panels, at.row + at.rows * (p - at.first + 1) / panels, (b + 1) * l.block(), next_k);
+            if (next_k > 0)
+                fetch_rows(g, a, at.row + at.rows * (p - at.first) / panels, at.row + at.rows * (p - at.first + 1) / panels, (b + 1) * l.block(),
+                           next_k);
             const stretch next = ahead > 0 ? stretch{reinterpret_cast<const char*>(stored) + ahead, l.bytes_of(b)} : stretch{};
             sweep(tiles, rows, at.rows, decode ? static_cast<const void*>(plain) : stored, k, c.panel(p - at.first, at.rows, with.columns),
                   with.columns, b > 0, next);

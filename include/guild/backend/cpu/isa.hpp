@@ -83,8 +83,8 @@ inline isa detected() {
     static const isa found = detail::detect();
     return found;
 }
-/// What kernels use unless told otherwise, tiles only if the system permits them: `detected`, or what the environment variable GUILD_ISA says when the first one asks. Throws
-/// argument_error if that is no instruction set, or one that the machine lacks.
+/// What kernels use unless told otherwise, tiles only if the system permits them: `detected`, or what the environment variable GUILD_ISA says when
+/// the first one asks. Throws argument_error if that is no instruction set, or one that the machine lacks.
 inline isa active() {
     static const isa found = [] {
         const isa asked = detail::chosen(std::getenv("GUILD_ISA"), detected());

@@ -11,14 +11,14 @@ namespace guild::inline v0::cpu {
 inline constexpr long few_outputs = 4 * depth_block;
 
 /// Whether fp32 products over w are of a single block, and those of so many rows less than what a thread is woken for.
-template <class Format> bool few(const packed_matrix<Format>& w, long rows) {
+inline bool fits_by_rows(const packed_matrix<float>& w, long rows) {
     const layout& l = w.shape();
-    return std::is_same_v<Format, float> && w.computed().by == arithmetic::fp32 && l.blocks() == 1 && l.outputs() <= few_outputs && rows <= 8 &&
+    return w.computed().by == arithmetic::fp32 && l.blocks() == 1 && l.outputs() <= few_outputs && rows <= 8 &&
            rows * l.panels() * l.columns() * l.depth() <= 1L << 18;
 }
-/// The same of a whole network, where its activation has a kernel and it has no bias.
-template <class Act, class Format> bool few(const Act&, const packed_network<Format>& w, long rows) {
-    return std::is_same_v<Act, swiglu> && few(w.up, rows) && few(w.down, rows) && !w.gate_bias.data && !w.up_bias.data && !w.down_bias.data;
+/// The same of a whole network, where it has no bias.
+inline bool fits_by_rows(const packed_network<float>& w, long rows) {
+    return fits_by_rows(w.up, rows) && fits_by_rows(w.down, rows) && !w.gate_bias.data && !w.up_bias.data && !w.down_bias.data;
 }
 
 /// A row of sums.
@@ -26,10 +26,10 @@ struct one_row {
     alignas(64) float at[few_outputs + most_columns];
 };
 
-/// c [T, outputs] = a w^T
-inline void product_by_rows(const kernels& with, view<const float> a, const packed_matrix<float>& w, view<float> c) {
+/// c = a w^T for rows [first, last)
+inline void product_by_rows(const kernels& with, long first, long last, view<const float> a, const packed_matrix<float>& w, view<float> c) {
     one_row sums;
-    for (long r = 0; r < a.rows; ++r) {
+    for (long r = first; r < last; ++r) {
         with.one_row(a.row(r), reinterpret_cast<const float*>(w.block(0, 0, 0)), a.cols, w.shape().panels(), sums.at);
         std::copy_n(sums.at, c.cols, c.row(r));
     }

@@ -16,7 +16,7 @@ namespace guild::inline v0::cpu {
 /// Outputs whose weights are laid out together where rows of memory are outputs: four lines of a cache.
 inline constexpr long group_columns = 64;
 /// Rows of a sum over tokens that fp32 adds at a time, and the rows of dw between which it is shared.
-inline constexpr long token_block = 128, outer_rows = 112;
+inline constexpr long token_block = 128, outer_rows = most_lines;
 
 constexpr long panels_of(const kernels& k, long outputs) { return (outputs + k.columns - 1) / k.columns; }
 
@@ -73,7 +73,11 @@ template <class W> void lay_out(const plain_kernels& how, const W& w, int e, lon
 /// k rows of m numbers as blocks [words(k), columns] of panels, `stride` apart; row(i) is row i, times by(i). Two rows are read at a time.
 template <class Row, class By> void spread(const plain_kernels& how, long k, long m, long panels, Row row, By by, float* to, long stride) {
     if (!how.rounding) {
-        for (long i = 0; i < k; ++i) how.with->spread(row(i), m, by(i), panels, to + i * how.columns(), stride);
+        for (long i = 0; i < k; ++i) {
+            const float* const from = row(i);
+            for (long line = 0; line < m; line += 16) __builtin_prefetch(from + m + line);  // what is spread next
+            how.with->spread(from, m, by(i), panels, to + i * how.columns(), stride);
+        }
         return;
     }
     for (long i = 0; i < k; i += 2) {
@@ -83,16 +87,6 @@ template <class Row, class By> void spread(const plain_kernels& how, long k, lon
     }
     const long laid = (k + 1) / 2 * how.columns(), all = how.words(k) * how.columns();
     for (long p = 0; p < panels; ++p) std::fill(to + p * stride + laid, to + p * stride + all, 0.f);
-}
-
-/// f(first row, height) for tiles of equal height that cover so many rows; heights are in granules.
-template <class F> void each_tile(const tile_kernels& with, long rows, F f) {
-    const long units = (rows + with.granule - 1) / with.granule, tiles = (units * with.granule + with.rows - 1) / with.rows;
-    for (long t = 0, top = 0; t < tiles; ++t) {
-        const long height = units / tiles + (t < units % tiles);
-        f(top, height);
-        top += height * with.granule;
-    }
 }
 
 /// The numbers [rows, wide] of a tile that has more of them.

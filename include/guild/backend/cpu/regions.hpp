@@ -9,8 +9,8 @@
 /// uses that namespace, intrinsics and builtins alone: an inline function of another library, instantiated there, would be compiled for that
 /// target under the name it has everywhere, and the linker keeps one copy.
 ///
-/// The templates table, bf16_table, int8_table and decode_table may be declared `extern template` and instantiated in one file of a program, which then compiles
-/// the kernels once.
+/// The templates table, bf16_table, int8_table and decode_table may be declared `extern template` and instantiated in one file of a program, which
+/// then compiles the kernels once.
 #if defined(__clang__)
 #define GUILD_CPU_UNROLL _Pragma("unroll")
 #else

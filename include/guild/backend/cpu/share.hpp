@@ -20,10 +20,11 @@ struct cut {
 namespace detail {
 template <class S> long cost_of(const groups<S>& g, int e, cut by) { return g.rows(e) > 0 ? std::max(g.rows(e), by.ridge) : 0; }
 
-/// Into how many shares work is cut at most: one for each thread, where the executor says by size() how many it has.
+/// Into how many shares work is cut at most: one for each thread, where the executor says by size() how many it has, up to the ranges of a pool.
 template <class X> long most_shares(const X& executor) {
-    if constexpr (requires { executor.size(); }) return executor.size();
-    else return 64;
+    constexpr long ranges = 64;
+    if constexpr (requires { executor.size(); }) return std::clamp(static_cast<long>(executor.size()), 1L, ranges);
+    else return ranges;
 }
 /// Shares for so much work: threads are woken for some 10 microseconds of it each.
 inline long shares_of(long cost, long work, long most) { return std::clamp(cost / ((1L << 18) / work + 1), 1L, most); }

@@ -27,9 +27,23 @@ private:
     unsigned before_;
 };
 
+/// Tiles that cover so many rows.
+inline long tiles_of(const tile_kernels& with, long rows) {
+    return ((rows + with.granule - 1) / with.granule * with.granule + with.rows - 1) / with.rows;
+}
+/// f(first row, height) for tiles of equal height that cover so many rows; heights are in granules.
+template <class F> void each_tile(const tile_kernels& with, long rows, F f) {
+    const long units = (rows + with.granule - 1) / with.granule, tiles = tiles_of(with, rows);
+    for (long t = 0, top = 0; t < tiles; ++t) {
+        const long height = units / tiles + (t < units % tiles);
+        f(top, height);
+        top += height * with.granule;
+    }
+}
 }  // namespace detail
 
-/// Columns [k0, k0 + k) of rows [row, row + rows) of a as the groups read them, as the kernels want them. `by`: 1 / scale of each row, if there is one.
+/// Columns [k0, k0 + k) of rows [row, row + rows) of a as the groups read them, as the kernels want them. `by`: 1 / scale of each row, if there is
+/// one.
 template <class S>
 void gather(const tile_kernels& with, const groups<S>& g, view<const float> a, long row, long rows, long k0, long k, const float* by, float* to) {
     for (long r = 0; r < rows; ++r) with.row(a.row(g.from(row + r)) + k0, k, by ? by[r] : 1.f, to + r * row_stride);
@@ -45,14 +59,13 @@ struct stretch {
 inline void sweep(const tile_kernels& with, const float* a, long rows, const void* b, long k, float* c, long c_stride, bool add, stretch next = {}) {
     const long fetches = std::max(k / with.fetch_depth, 1L), lines = (next.bytes + 64 * fetches - 1) / (64 * fetches);
     if (rows <= with.granule) return with.tile[0](a, b, k, c, c_stride, add, {next.at, lines});
-    const long units = (rows + with.granule - 1) / with.granule, tiles = (units * with.granule + with.rows - 1) / with.rows;
-    const long each = (lines + tiles - 1) / tiles;
-    for (long t = 0, top = 0; t < tiles; ++t) {
-        const long height = units / tiles + (t < units % tiles);
+    const long tiles = detail::tiles_of(with, rows), each = (lines + tiles - 1) / tiles;
+    long t = 0;
+    detail::each_tile(with, rows, [&](long top, long height) {
         const prefetch ahead{next.at + t * each * 64 * fetches, t * each < lines ? each : 0};
         with.tile[height - 1](a + top * row_stride, b, k, c + top * c_stride, c_stride, add, ahead);
-        top += height * with.granule;
-    }
+        ++t;
+    });
 }
 
 }  // namespace guild::inline v0::cpu

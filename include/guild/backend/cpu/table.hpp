@@ -11,11 +11,11 @@ namespace guild::inline v0::cpu {
 /// order of summation, the same for every row, whatever stands beside it; order.hpp has them as plain loops. Reading the weights is exact.
 /// Over plain weights so are the gradients' products, along outputs and along tokens; where one adds, the sum begins with what is there.
 ///
-///     fp32        activations as they are. Blocks of 256 of the depth: in each a chain of fused multiply-adds from zero, ascending; the blocks are added
-///                 in order. AVX2 and AVX-512 give the same bits
-///     bf16        weights bf16, activations rounded to bf16, sums in fp32 in the order of the tile unit of AMX: of 32 of the depth, filled up by zeros,
-///                 the even and the odd products are summed apart, each a chain of fused multiply-adds from zero, then c += even + odd; denormals are
-///                 flushed. The same bits on every machine with FMA. Plain weights of any format are rounded, and so are gradients
+///     fp32        activations as they are. Blocks of 256 of the depth: in each a chain of fused multiply-adds from zero, ascending; the blocks are
+///                 added in order. AVX2 and AVX-512 give the same bits
+///     bf16        weights bf16, activations rounded to bf16, sums in fp32 in the order of the tile unit of AMX: of 32 of the depth, filled up by
+///                 zeros, the even and the odd products are summed apart, each a chain of fused multiply-adds from zero, then c += even + odd;
+///                 denormals are flushed. The same bits on every machine with FMA. Plain weights of any format are rounded, and so are gradients
 ///     bf16_chain  the same rounding, by vdpbf16ps: c = fma(even, fma(odd, c)) for each pair from zero, in blocks of 512 that are added in order.
 ///                 About twice as fast as `bf16` where there is avx512_bf16 and no AMX; machines without it cannot do it
 ///     bf16_rows   activations rounded to bf16, packed weights of any format as they are, in the order of fp32: what a model whose activations
@@ -29,6 +29,8 @@ constexpr std::string_view name(arithmetic a) { return arithmetic_names[static_c
 
 /// Depth that fp32 sums in one chain.
 inline constexpr long depth_block = 256;
+/// Most columns that a column_kernel lays out, and those padded to what a row is rounded by.
+inline constexpr long most_lines = 112, padded_lines = (most_lines + 31) / 32 * 32;
 /// Gathered rows lie this many words of 32 bits apart, which spreads them over the sets of a cache.
 inline constexpr long row_stride = 256 + 16;
 
@@ -42,7 +44,8 @@ struct prefetch {
 using tile_kernel = void (*)(const void* a, const void* b, long k, void* c, long c_stride, bool add, prefetch ahead);
 /// k numbers of a row to what the tiles read, padded by zeros. `by` is the row's 1 / scale where there is one.
 using row_kernel = void (*)(const float* from, long k, float by, void* to);
-/// n columns of k rows, `stride` apart, each to what the tiles read of a row, `row_stride` words apart; n at most 112. What a sum over tokens reads.
+/// n columns of k rows, `stride` apart, each to what the tiles read of a row, `row_stride` words apart; n at most `most_lines`. What a sum over
+/// tokens reads.
 using column_kernel = void (*)(const float* from, long stride, long k, long n, void* to);
 /// The first k words of 32 bits of n rows to a block [k, columns], zeros beyond n. What each row has `ahead` bytes further is fetched; 0: nothing.
 using transpose_kernel = void (*)(const char* const* rows, long n, long k, void* block, long ahead);
@@ -66,8 +69,8 @@ using swiglu_gradient_kernel = void (*)(const float* g, const float* u, const fl
 
 /// c [panels, columns] = a row a [k] times panels of one block [k, columns] that follow each other.
 using one_row_kernel = void (*)(const float* a, const float* b, long k, long panels, float* c);
-/// A row x [H] through gate and up, side by side in panels of one block [H, columns], SwiGLU and down, of one block too: a [F] and y [H] =, both padded to
-/// whole panels.
+/// A row x [H] through gate and up, side by side in panels of one block [H, columns], SwiGLU and down, of one block too: a [F] and y [H] =, both
+/// padded to whole panels.
 using one_swiglu_kernel = void (*)(const float* x, long H, const float* up, long F, const float* down, float* a, float* y);
 
 /// The kernels of one arithmetic. tile[(r - 1) / granule] serves r rows.
@@ -89,9 +92,9 @@ struct tile_kernels {
     explicit operator bool() const { return rows > 0; }
 };
 
-/// Numbers of an instruction set, measured (regions/vector_*.inl and amx.inl say where): how many bytes the prefetch of weights runs before their use,
-/// 0 for none, where a panel meets one row, one tile of rows, or several; and from how many rows of an expert on its weights cost less
-/// than its products.
+/// Numbers of an instruction set, measured (regions/vector_*.inl and amx.inl say where): how many bytes the prefetch of weights runs before their
+/// use, 0 for none, where a panel meets one row, one tile of rows, or several; and from how many rows of an expert on its weights cost less than
+/// its products.
 struct tuning {
     long one_row, one_tile, tiles, ridge;
 

@@ -1,5 +1,5 @@
-// Tiles of AMX: 16 rows of activations x 64 bytes of the depth times 16 outputs, two of each side at a time. A row does not depend on those beside it,
-// so fewer rows are computed as 16, whatever stands in the others.
+// Tiles of AMX: 16 rows of activations x 64 bytes of the depth times 16 outputs, two of each side at a time. A row does not depend on those beside
+// it, so fewer rows are computed as 16, whatever stands in the others.
 
 /// Palette 1, eight tiles of 16 rows x 64 bytes.
 struct alignas(64) tile_shape {

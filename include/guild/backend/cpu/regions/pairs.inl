@@ -13,7 +13,7 @@ inline void round_row(const float* from, long k, float, void* to) {
         __builtin_memcpy(out + i, &u, sizeof u);
     });
 }
-inline void zero_line(void* line) { __builtin_memset(line, 0, 4 * 128); }
+inline void zero_line(void* line) { __builtin_memset(line, 0, 4 * padded_lines); }
 inline void round_columns(const float* from, long stride, long k, long n, void* to) {
     stand((k + 31) / 32 * 32, n, to, [&](long i, void* line) {
         if (i < k) round_row(from + i * stride, n, 1.f, line);
@@ -30,9 +30,9 @@ inline void pair_row(const float* from, long k, float, void* to) {
         __builtin_memcpy(out + i, &h, sizeof h);
     });
 }
-/// A row of n numbers, at most 128, that may be read up to `all`: itself, or a copy with zeros behind it.
+/// A row of n numbers, at most `padded_lines`, that may be read up to `all`: itself, or a copy with zeros behind it.
 struct padded_row {
-    alignas(64) float copy[128];
+    alignas(64) float copy[padded_lines];
     const float* at;
     padded_row(const float* from, long n, long all) : at(from) {
         if (n >= all) return;

@@ -157,9 +157,9 @@ inline void decode_bf16(const void* stored, const void*, long, long, long k, flo
 
 inline void copy_row(const float* from, long k, float, void* to) { __builtin_memcpy(to, from, static_cast<unsigned long>(k) * 4); }
 
-/// Lines of n words, n at most 112, as rows of `words` words, up to a multiple of 8; lay(i, to) writes line i, or zeros.
+/// Lines of n words as rows of `words` words, up to a multiple of 8; lay(i, to) writes line i, or zeros.
 template <class Lay> void stand(long words, long n, void* rows, Lay lay) {
-    constexpr long wide = 128;
+    constexpr long wide = padded_lines;
     alignas(64) std::uint32_t lines[8 * wide];
     for (long i = 0; i < words; i += 8) {
         for (long j = 0; j < 8; ++j) lay(i + j, lines + j * wide);
