@@ -1,4 +1,5 @@
 #pragma once
+#include <guild/concepts.hpp>
 #include <guild/core/scaled.hpp>
 #include <guild/expert/feed_forward.hpp>
 #include <guild/gate/run.hpp>
@@ -105,16 +106,12 @@ template <class Model, class Format = float> struct weights : gate_weights<scala
     network_weights<Format, scalar> experts, shared;
 
     explicit weights(const Model& m = {}) : weights(m, serial{}) {}
-    template <class X>
-    requires requires(const X& x) {
-        x.run(1L, [](long, long) {});
-    }
-    weights(const Model& m, const X& executor) : model(m) {
+    template <executor X> weights(const Model& m, const X& by) : model(m) {
         m.check();
         const guild::config& c = m.config;
         this->resize(m);
-        experts.resize(c.routed_experts, c.expert_hidden, c.hidden, m.activation.inputs, c.expert_bias, executor);
-        shared.resize(c.shared_width() > 0, c.shared_width(), c.hidden, m.activation.inputs, c.shared_bias, executor);
+        experts.resize(c.routed_experts, c.expert_hidden, c.hidden, m.activation.inputs, c.expert_bias, by);
+        shared.resize(c.shared_width() > 0, c.shared_width(), c.hidden, m.activation.inputs, c.shared_bias, by);
     }
 
     operator weights_view<Format>() const {

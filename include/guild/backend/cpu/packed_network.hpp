@@ -31,12 +31,12 @@ public:
           gate_bias(lend(gate_bias_, F)),
           up_bias(lend(up_bias_, F)),
           down_bias(lend(down_bias_, H)) {
-        const auto fill = [&](packed_matrix<Format>& m, auto matrix, auto row) {
-            each_panel(executor, m, [&, matrix, row](long e, long p) {
+        const auto fill = [&](packed_matrix<Format>& m, auto matrix_of, auto row) {
+            each_panel(executor, m, [&, matrix_of, row](long e, long p) {
                 m.fill(
-                    with, e, p, [&](int j) { return row(p, j) < 0 ? nullptr : matrix(j).row(e, row(p, j)); },
+                    with, e, p, [&](int j) { return row(p, j) < 0 ? nullptr : matrix_of(j).row(e, row(p, j)); },
                     [&](int j) {
-                        if constexpr (has_scales<Format>) return matrix(j).scales(e, row(p, j));
+                        if constexpr (has_scales<Format>) return matrix_of(j).scales(e, row(p, j));
                     });
             });
         };
@@ -49,11 +49,11 @@ public:
     /// The matrices as they were, exactly, into `to`, which has their size, spread by `executor`.
     template <class X> void unpack(const X& executor, network_weights<Format, float>& to) const {
         const kernels& with = *kernels_of(up.computed().level);
-        const auto undo = [&](const packed_matrix<Format>& m, long rows, auto matrix, auto row) {
-            each_panel(executor, m, [&, matrix, row](long e, long p) {
+        const auto undo = [&](const packed_matrix<Format>& m, long rows, auto matrix_of, auto row) {
+            each_panel(executor, m, [&, matrix_of, row](long e, long p) {
                 m.unpack(
-                    with, e, p, [&](int j) { return row(p, j) < 0 ? nullptr : codes_of(matrix(j), e * rows + row(p, j), m.shape().depth()); },
-                    [&](int j) { return row(p, j) < 0 ? nullptr : scales_of(matrix(j), e, rows, row(p, j), m.shape().depth()); });
+                    with, e, p, [&](int j) { return row(p, j) < 0 ? nullptr : codes_of(matrix_of(j), e * rows + row(p, j), m.shape().depth()); },
+                    [&](int j) { return row(p, j) < 0 ? nullptr : scales_of(matrix_of(j), e, rows, row(p, j), m.shape().depth()); });
             });
         };
         undo(
