@@ -47,10 +47,11 @@ public:
     /// The losses of the model on what the tape holds, each times its weight.
     S loss(tape<S>& tp) const {
         check::filled(p_, tp, "tape");
-        const environment usual;
-        S sum(0);
-        p_.each_loss(tp.side, [&](const auto& one) { sum += balance::value(one, p_.routing_of(tp)); });
-        return sum;
+        return in_environment([&] {
+            S sum(0);
+            p_.each_loss(tp.side, [&](const auto& one) { sum += balance::value(one, p_.routing_of(tp)); });
+            return sum;
+        });
     }
     /// Any loss on what the tape holds, times its weight: measured, not optimised. Where the model has no losses, O(T E) for their scores.
     template <loss_policy Loss> S measure(const Loss& loss, tape<S>& tp) const {
@@ -58,9 +59,10 @@ public:
         check::filled(p_, tp, "tape");
         if (!detail::suits(loss, static_cast<int>(p_.E())) || !detail::valid(loss))
             detail::raise<argument_error>("guild::layer: the loss has a number that does not fit ", p_.E(), " experts");
-        const environment usual;
-        if constexpr (!Model::has_losses) step::scores(p_, tp.x.rows, tp.side, tp);
-        return balance::value(loss, p_.routing_of(tp));
+        return in_environment([&] {
+            if constexpr (!Model::has_losses) step::scores(p_, tp.x.rows, tp.side, tp);
+            return balance::value(loss, p_.routing_of(tp));
+        });
     }
     /// dy [T, H] -> dx [T, H] =, grad +=; the gradients of the model's losses included.
     void backward(view<const S> dy, view<S> dx, gradients& grad, tape<S>& tp) const {
@@ -105,6 +107,12 @@ public:
     }
 
 private:
+    /// f() in the environment. Not inlined: a compiler would compute a number that is returned, not stored, before it or after.
+    template <class F> [[gnu::noinline]] static S computed(const F& f) { return f(); }
+    template <class F> static S in_environment(const F& f) {
+        const environment usual;
+        return computed(f);
+    }
     void run(view<const S> x, view<S> y, auto& ws, const batch& side) const {
         ws.filled = false;
         if (x.rows < 0) detail::raise<shape_error>("guild::layer: x is [", x.rows, ", ", x.cols, "], expected [at least 0, ", p_.H(), "]");
