@@ -17,7 +17,7 @@
 #include <string>
 #include <vector>
 
-#include "emulated_avx512.hpp"
+#include "machines.hpp"
 
 // Every kernel of every instruction set that this machine has, and the text of those that it has not over emulated instructions, in every format:
 // against the plain loops of order.hpp, bit for bit, and against backend::reference in double, within what the format's arithmetic may lose. Whole
@@ -228,12 +228,6 @@ template <class Format> void check_packed(const sample& s, const cpu::kernels& w
     if (how.by == arithmetic::fp32) {
         const auto order = [&](const float* a, long n) { return cpu::order::fp32(a, numbers(n), K); };
         const auto near = [&](const float*, long) { return of_fp32(K); };
-        if constexpr (std::is_same_v<Format, float>)
-            if (s.reading == 0 && cpu::fits_by_rows(packed, s.rows))
-                check_product(
-                    s, fused, plain,
-                    [&](const guild::groups<float>&, view<const float> a, view<float> c) { cpu::product_by_rows(with, 0, s.rows, a, packed, c); },
-                    order, near);
         return check_product(s, fused, plain, run, order, near);
     }
     if (how.by == arithmetic::bf16_rows) {
@@ -356,26 +350,32 @@ void check_weight_gradient(const sample& s, const cpu::kernels& with) {
         },
         right, [&](long, long) { return of_fp32(s.rows); });
 }
-/// Rows that go one by one through a whole network, against its products one after the other.
+/// Rows that go one by one through a whole network, against its products one after the other; of a sample, what is few enough.
 void check_network(const sample& s, const cpu::kernels& with) {
-    const long H = s.depth, F = s.outputs;
+    const long rows = s.rows % 4, H = std::min(s.depth, cpu::depth_block), F = s.outputs % 100 + 1;
     const matrix<float> gate(s.kind, s.seed, F, H), up(s.kind, s.seed + 50, F, H), down(s.kind, s.seed + 70, H, F);
     const cpu::strategy how{with.level, arithmetic::fp32, &with.fp32};
     const guild::feed_forward<guild::stack<const float>, guild::stack<const float>> n{.gate = gate.view, .up = up.view, .down = down.view};
     const cpu::packed_network<float> packed(with, how, guild::serial{}, n, 1, F, H);
-    if (!cpu::fits_by_rows(packed, s.rows)) return;
-    test::matrix<float> x(s.rows, H, s.place(0)), a(s.rows, F), y(s.rows, H, s.place(1)), right(s.rows, H);
+    REQUIRE(cpu::fits_by_rows(packed, rows));
+    test::matrix<float> x(rows, H, s.place(0)), a(rows, F), y(rows, H, s.place(1)), right(rows, H);
     s.fill(x, 0);
-    const int offset[] = {0, static_cast<int>(s.rows)};
+    const int offset[] = {0, static_cast<int>(rows)};
     const guild::groups<float> all{1, offset};
     cpu::expert_up(with, guild::serial{}, guild::swiglu{}, all, std::as_const(x).all(), packed, {}, a.all());
     cpu::product(with, guild::serial{}, all, std::as_const(a).all(), packed.down, right.all());
+    const auto check = [&] {
+        long other = 0;
+        for (long r = 0; r < rows; ++r)
+            for (long h = 0; h < H; ++h) other += !same(y(r, h), right(r, h));
+        CHECK(other == 0);
+        CHECK(y.intact());
+    };
     cpu::network_by_rows(with, std::as_const(x).all(), packed, y.all());
-    long other = 0;
-    for (long r = 0; r < s.rows; ++r)
-        for (long h = 0; h < H; ++h) other += !same(y(r, h), right(r, h));
-    CHECK(other == 0);
-    CHECK(y.intact());
+    check();
+    y.fill(0);
+    cpu::product_by_rows(with, 0, rows, std::as_const(a).all(), packed.down, y.all());
+    check();
 }
 /// SwiGLU and its adjoint on `outputs` numbers: near what double gives, and each the same alone.
 void check_activation(const sample& s, const cpu::kernels& with) {
@@ -446,33 +446,9 @@ std::vector<kernel> kernels() {
         if (fresh(of_bf16.chain)) packed(bf16{}, "bf16 by bf16_chain", {level, arithmetic::bf16_chain, &of_bf16.chain});
         if (fresh(of_int8)) packed(guild::int8{}, "int8 by int8", {level, arithmetic::int8, &of_int8});
     };
-    for (int i = 0; i <= static_cast<int>(isa::amx); ++i) {
-        const isa level = static_cast<isa>(i);
-        if (level <= cpu::detected())
-            add_machine(std::string(cpu::name(level)), *cpu::kernels_of(level), cpu::bf16_kernels_of(level), cpu::int8_kernels_of(level),
-                        cpu::decode_kernels_of(level));
-        else MESSAGE("this machine lacks " << cpu::name(level) << ": its text runs over emulated instructions alone");
-    }
-#if defined(__x86_64__)
-    if (cpu::detected() >= isa::avx2) {  // whose functions the emulation calls
-        static const cpu::kernels avx512 = emulated::avx512::values();
-        static const cpu::bf16_kernels f = emulated::avx512::bf16_values(), chain = emulated::avx512_bf16::bf16_values(), tiles = [] {
-            cpu::bf16_kernels k = chain;
-            k.pairs = emulated::amx::tiles<false>(emulated::avx512_bf16::pair_row);
-            k.pairs.enter = emulated::flush, k.pairs.leave = emulated::unflush;  // there are no tiles to configure
-            return k;
-        }();
-        static const cpu::tile_kernels int8 = emulated::avx512::int8_table<>(), vnni = emulated::avx512_vnni::int8_table(), tiles8 = [] {
-            cpu::tile_kernels k = emulated::amx::tiles<true>(emulated::amx::signed_row);
-            k.enter = nullptr, k.leave = nullptr;
-            return k;
-        }();
-        const cpu::decode_kernels& decode = emulated::avx512::decode_table<>();
-        add_machine("emulated avx512", avx512, f, int8, decode);
-        add_machine("emulated avx512_vnni, avx512_bf16", avx512, chain, vnni, decode);
-        add_machine("emulated amx", avx512, tiles, tiles8, decode);
-    }
-#endif
+    for (int i = static_cast<int>(cpu::detected()) + 1; i <= static_cast<int>(isa::amx); ++i)
+        MESSAGE("this machine lacks " << cpu::name(static_cast<isa>(i)) << ": its text runs over emulated instructions alone");
+    for (const emulated::machine& m : emulated::machines()) add_machine(m.name, *m.kernels, *m.bf16, *m.int8, *m.decode);
     return all;
 }
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "emulated_avx512.hpp"
+#include "machines.hpp"
 
 // The three products over plain weights with both operands rounded to bf16: by every kernel that this machine has, and by the text of those that it
 // has not over emulated instructions, against the plain loops of order.hpp, bit for bit.
@@ -19,37 +19,10 @@ namespace {
 namespace cpu = guild::cpu;
 using cpu::arithmetic, cpu::isa, guild::groups, guild::into, guild::stack, guild::view;
 
-struct machine {
-    std::string name;
-    const cpu::kernels* kernels;
-    const cpu::bf16_kernels* bf16;
-    /// Null tiles: it cannot do it.
-    cpu::plain_kernels plain(arithmetic by) const {
-        const cpu::tile_kernels& tiles = by == arithmetic::bf16 ? bf16->pairs : bf16->chain;
-        return {kernels, tiles ? &tiles : nullptr, bf16};
-    }
-};
-std::vector<machine> machines() {
-    std::vector<machine> all;
-    for (int i = 0; i <= static_cast<int>(cpu::detected()); ++i) {
-        const isa level = static_cast<isa>(i);
-        all.push_back({std::string(cpu::name(level)), cpu::kernels_of(level), &cpu::bf16_kernels_of(level)});
-    }
-#if defined(__x86_64__)
-    if (cpu::detected() >= isa::avx2) {  // whose functions the emulation calls
-        static const cpu::kernels avx512 = emulated::avx512::values();
-        static const cpu::bf16_kernels f = emulated::avx512::bf16_values(), chain = emulated::avx512_bf16::bf16_values(), tiles = [] {
-            cpu::bf16_kernels k = chain;
-            k.pairs = emulated::amx::tiles<false>(emulated::avx512_bf16::pair_row);
-            k.pairs.enter = emulated::flush, k.pairs.leave = emulated::unflush;  // there are no tiles to configure
-            return k;
-        }();
-        all.push_back({"emulated avx512", &avx512, &f});
-        all.push_back({"emulated avx512_bf16", &avx512, &chain});
-        all.push_back({"emulated amx", &avx512, &tiles});
-    }
-#endif
-    return all;
+/// Null tiles: it cannot do it.
+cpu::plain_kernels plain(const emulated::machine& m, arithmetic by) {
+    const cpu::tile_kernels& tiles = by == arithmetic::bf16 ? m.bf16->pairs : m.bf16->chain;
+    return {m.kernels, tiles ? &tiles : nullptr, m.bf16};
 }
 
 /// Numbers of [-1, 1), of wide exponents, near underflow, and special ones.
@@ -148,7 +121,7 @@ struct problem {
 TEST_CASE("products rounded to bf16: every kernel sums in the stated order") {
     const long widths[] = {1, 2, 7, 8, 15, 16, 17, 31, 33, 64, 65, 100, 113, 130},
                depths[] = {1, 2, 3, 31, 32, 33, 100, 255, 256, 257, 300, 511, 513};
-    for (const machine& m : machines()) {
+    for (const emulated::machine& m : emulated::machines()) {
         if (m.kernels->level == isa::generic) continue;  // the compiler chooses whether it fuses
         CAPTURE(m.name);
         const auto check = [&](int kind, long rows, long N, long M) {
@@ -157,7 +130,7 @@ TEST_CASE("products rounded to bf16: every kernel sums in the stated order") {
             CAPTURE(N);
             CAPTURE(M);
             for (const arithmetic by : {arithmetic::bf16, arithmetic::bf16_chain})
-                if (const cpu::plain_kernels how = m.plain(by); how.tiles) CHECK(problem(kind, rows, N, M).wrong(by, how) == 0);
+                if (const cpu::plain_kernels how = plain(m, by); how.tiles) CHECK(problem(kind, rows, N, M).wrong(by, how) == 0);
         };
         for (int i = 0; i <= 40; ++i) check(i % 4, i, widths[i * 5 % 14], widths[i * 3 % 14]);
         for (int i = 0; i < 13; ++i) {

@@ -23,10 +23,7 @@ using cpu::arithmetic, guild::bf16, guild::config, guild::fp8, guild::half, guil
 using backend = guild::backend::eigen<guild::threads>;
 using model = test::gated_model<>;
 
-const test::shape ragged{
-    .config = {.hidden = 72, .expert_hidden = 40, .routed_experts = 9, .top_k = 3, .shared_experts = 2, .expert_bias = true, .shared_bias = true},
-    .passive = {.zero = 1, .identity = 1, .constant = 1},
-    .residual = guild::residual::complement};
+using test::ragged;
 const test::shape tiny{.config = {.hidden = 1, .expert_hidden = 1, .routed_experts = 2, .top_k = 1, .shared_experts = 1}};
 const test::shape odd{.config = {.hidden = 267, .expert_hidden = 131, .routed_experts = 3, .top_k = 2, .shared_experts = 1}};
 const test::shape wide{.config = {.hidden = 260, .expert_hidden = 516, .routed_experts = 3, .top_k = 1, .shared_hidden = 140}};

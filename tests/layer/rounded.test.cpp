@@ -15,10 +15,7 @@ using cpu::arithmetic, guild::bf16;
 using backend = guild::backend::eigen<guild::threads>;
 using model = test::gated_model<>;
 
-const test::shape ragged{
-    .config = {.hidden = 72, .expert_hidden = 40, .routed_experts = 9, .top_k = 3, .shared_experts = 2, .expert_bias = true, .shared_bias = true},
-    .passive = {.zero = 1, .identity = 1, .constant = 1},
-    .residual = guild::residual::complement};
+using test::ragged;
 const test::shape wide{.config = {.hidden = 300, .expert_hidden = 530, .routed_experts = 4, .top_k = 2, .shared_hidden = 140}};
 
 /// Those that round, of which the machine has at least the first.

@@ -43,6 +43,12 @@ struct shape {
     }
 };
 
+/// Every part of a layer, in widths that are no multiple of a panel.
+inline const shape ragged{
+    .config = {.hidden = 72, .expert_hidden = 40, .routed_experts = 9, .top_k = 3, .shared_experts = 2, .expert_bias = true, .shared_bias = true},
+    .passive = {.zero = 1, .identity = 1, .constant = 1},
+    .residual = guild::residual::complement};
+
 /// Every number of tokens with every E and K; widths, shared experts, biases, residuals and passive experts in turn.
 inline std::vector<shape> shapes(const std::vector<long>& tokens, const std::vector<int>& experts, int first_shared) {
     const int width[] = {1, 3, 17, 40};

@@ -180,7 +180,7 @@ void expert_down(const kernels& with, const X& executor, const groups<float>& g,
                  const plan& plan, const float* weight, view<float> y) {
     const layout& l = w.down.shape();
     const long fits =
-        std::min(detail::shares_of(g.offset[g.count] * l.panels(), with.columns * l.depth(), detail::most_shares(executor)), l.panels());
+        std::min(detail::shares_of(g.offset[g.count] * l.panels(), with.columns * l.depth(), detail::most_shares(executor, 16)), l.panels());
     const groups<float> direct = g.direct();
     const auto add = [&](const piece& at) {
         detail::sums_of_panels sums;

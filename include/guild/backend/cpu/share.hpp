@@ -20,11 +20,11 @@ struct cut {
 namespace detail {
 template <class S> long cost_of(const groups<S>& g, int e, cut by) { return g.rows(e) > 0 ? std::max(g.rows(e), by.ridge) : 0; }
 
-/// Into how many shares work is cut at most: one for each thread, where the executor says by size() how many it has, up to the ranges of a pool.
-template <class X> long most_shares(const X& executor) {
-    constexpr long ranges = 64;
-    if constexpr (requires { executor.size(); }) return std::clamp(static_cast<long>(executor.size()), 1L, ranges);
-    else return ranges;
+/// Into how many shares work is cut at most: one for each thread, up to the ranges of a pool; `otherwise` where the executor does not say by size()
+/// how many threads it has.
+template <class X> long most_shares(const X& executor, long otherwise) {
+    if constexpr (requires { executor.size(); }) return std::clamp(static_cast<long>(executor.size()), 1L, 64L);
+    else return otherwise;
 }
 /// Shares for so much work: threads are woken for some 10 microseconds of it each.
 inline long shares_of(long cost, long work, long most) { return std::clamp(cost / ((1L << 18) / work + 1), 1L, most); }
@@ -39,7 +39,7 @@ template <class X, class S, class F> void share(const X& executor, const groups<
         busy += g.rows(e) > 0;
     }
     if (total == 0) return;
-    const long most = detail::most_shares(executor), unit = busy * by.panels >= 32 * most * by.together ? by.together : 1;
+    const long most = detail::most_shares(executor, 64), unit = busy * by.panels >= 32 * most * by.together ? by.together : 1;
     const long shares = detail::shares_of(total, by.work, most);
     if (shares == 1)
         return executor.run(1, [&](long, long) {
