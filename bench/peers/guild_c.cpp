@@ -52,6 +52,12 @@ template <class B, class Network> concept packs = requires(const B& b, const Net
 template <class Format>
 using inference = std::conditional_t<packs<backend, typename guild::weights_view<Format>::network>, packed_layer<Format>, plain_layer<Format>>;
 
+/// How weights of a format are computed fastest: bf16 rounds activations, as the others do, where there are instructions for that.
+template <class Format> guild::cpu::arithmetic fastest() {
+    if (!std::is_same_v<Format, guild::bf16> || guild::cpu::active() < guild::cpu::isa::avx512_bf16) return guild::cpu::arithmetic::fp32;
+    return guild::cpu::active() == guild::cpu::isa::amx ? guild::cpu::arithmetic::bf16 : guild::cpu::arithmetic::bf16_chain;
+}
+
 template <class Format> class mixture_of final : public mixture {
 public:
     explicit mixture_of(const description& d)
@@ -61,7 +67,7 @@ public:
                             .top_k = static_cast<int>(d.K),
                             .shared_experts = static_cast<int>(d.S)}},
           pool_(d.threads),
-          backend_(pool_),
+          backend_(guild::threads{pool_}, fastest<Format>()),
           plain_(view_of(d), model_, backend_) {
         if (!d.training) inference_.emplace(view_of(d), model_, backend_);
     }

@@ -171,7 +171,7 @@ using avx512::pair_columns, avx512::pair_row;
 #include <guild/backend/cpu/regions/chain.inl>
 }  // namespace avx512_bf16
 namespace amx {
-using avx512::columns, avx512::fetch, avx512::flush, avx512::pair_columns, avx512::unflush;
+using avx512::columns, avx512::fetch, avx512::flush, avx512::unflush;
 #include <guild/backend/cpu/regions/amx.inl>
 }  // namespace amx
 }  // namespace emulated

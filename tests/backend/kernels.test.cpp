@@ -10,6 +10,7 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <bit>
 #include <cstring>
 #include <functional>
@@ -385,7 +386,7 @@ void check_activation(const sample& s, const cpu::kernels& with) {
     const auto run = [&](long i, long n, auto to) {
         const auto* const g = in.all().row(0) + i;
         const auto *const u = in.all().row(1) + i, *const d = in.all().row(2) + i;
-        with.swiglu(g, u, n, to(0));
+        with.swiglu(g, u, 1, n, n, to(0), n);
         with.swiglu_gradient(g, u, d, n, to(1), to(2));
     };
     run(0, s.outputs, [&](int row) { return out.all().row(row); });
@@ -500,6 +501,18 @@ TEST_CASE("every kernel sums in the stated order, and near the reference") {
         CAPTURE(k.name);
         CAPTURE(s);
         k.check(s);
+    }
+}
+
+TEST_CASE("tiles over the whole depth: more rows than are gathered at once, the deepest rows, and deeper ones") {
+    for (const kernel& k : kernels()) {
+        if (k.name.find("amx") == std::string::npos || k.name.find(" by ") == std::string::npos) continue;
+        for (const auto [rows, outputs, depth] : {std::array{300L, 70L, 65L}, {33L, 3L, 16384L}, {5L, 70L, 16385L}}) {
+            const sample s{.kind = 0, .reading = 1, .rows = rows, .outputs = outputs, .depth = depth, .seed = test::first_seed()};
+            CAPTURE(k.name);
+            CAPTURE(s);
+            k.check(s);
+        }
     }
 }
 

@@ -27,7 +27,7 @@ inline std::vector<machine> machines() {
         static const cpu::kernels of_avx512 = avx512::values();
         static const cpu::bf16_kernels f = avx512::bf16_values(), chain = avx512_bf16::bf16_values(), tiles = [] {
             cpu::bf16_kernels k = chain;
-            k.pairs = amx::tiles<false>(avx512_bf16::pair_row);
+            k.pairs = amx::tiles<false>(amx::pair_row);
             k.pairs.enter = flush, k.pairs.leave = unflush;  // there are no tiles to configure
             return k;
         }();

@@ -11,18 +11,18 @@ namespace guild::inline v0::cpu {
 /// [depth / numbers, columns, numbers], `numbers` of ascending depth in a word of 32 bits; the last block is padded to a multiple of `unit`.
 class layout {
 public:
-    static constexpr long together = 128;  ///< outputs of panels that stand together
+    static constexpr long together = 128;  ///< outputs of panels that stand together, unless a layout is told otherwise
 
     layout() = default;
-    /// `parts` matrices of outputs / parts rows stand side by side in every panel.
-    layout(long outputs, long depth, int columns, int parts, long numbers, long block, long unit)
+    /// `parts` matrices of outputs / parts rows stand side by side in every panel; panels of `run` outputs stand together.
+    layout(long outputs, long depth, int columns, int parts, long numbers, long block, long unit, long run = together)
         : outputs_(outputs),
           depth_(depth),
           columns_(columns),
           numbers_(numbers),
           block_(block),
           unit_(unit),
-          log_wide_(std::countr_zero(static_cast<unsigned>(together / columns))),
+          log_wide_(std::countr_zero(static_cast<unsigned>(run / columns))),
           panels_((outputs / parts + columns / parts - 1) / (columns / parts)),
           blocks_((depth + block - 1) / block),
           block_bytes_(bytes(block)),
@@ -40,6 +40,8 @@ public:
     long words(long k) const { return ((k + unit_ - 1) / unit_ * unit_ + numbers_ - 1) / numbers_; }
     /// Bytes of block b of a panel.
     long bytes_of(long b) const { return b + 1 < blocks_ ? block_bytes_ : last_bytes_; }
+    /// Bytes of all blocks of a panel.
+    long panel_bytes() const { return (blocks_ - 1) * block_bytes_ + last_bytes_; }
     /// Bytes of a matrix.
     long size() const { return panels_ * panel_bytes(); }
     /// Where block b of a panel begins.
@@ -50,7 +52,6 @@ public:
 
 private:
     long bytes(long k) const { return words(k) * columns_ * 4; }
-    long panel_bytes() const { return (blocks_ - 1) * block_bytes_ + last_bytes_; }
     long outputs_ = 0, depth_ = 0;
     int columns_ = 1;
     long numbers_ = 1, block_ = depth_block, unit_ = 1;

@@ -31,10 +31,12 @@ public:
     using code = typename parts::code;
     using scale = typename parts::scale;
     static constexpr long codes = 4 / sizeof(code), numbers = codes * parts::per_code;  ///< in a word
+    static constexpr long most_whole = 16384;                                           ///< the deepest matrix whose rows are gathered whole
 
     packed_matrix() = default;
     packed_matrix(const strategy& s, int columns, long experts, long outputs, long depth, int side_by_side)
-        : layout_(checked(s, experts, outputs, depth), depth, columns, side_by_side, numbers, s.tiles->block, std::max(numbers, s.tiles->unit)),
+        : layout_(checked(s, experts, outputs, depth), depth, columns, side_by_side, numbers, s.tiles->block, std::max(numbers, s.tiles->unit),
+                  whole(s, depth) ? columns : layout::together),
           experts_(experts),
           strategy_(s),
           memory_(bytes(layout_.depth() > 0 ? layout_.size() : 0)),
@@ -42,6 +44,8 @@ public:
           sums_(bytes(s.by == arithmetic::int8 && s.tiles->offset ? layout_.panels() * columns * 4 : 0)) {}
 
     const cpu::layout& shape() const { return layout_; }
+    /// Whether the blocks of a panel follow each other, for tiles that meet a row's whole depth.
+    bool whole() const { return whole(strategy_, layout_.depth()); }
     long experts() const { return experts_; }
     const cpu::strategy& computed() const { return strategy_; }
     /// Bytes that it takes.
@@ -104,6 +108,7 @@ public:
     }
 
 private:
+    static bool whole(const strategy& s, long depth) { return s.tiles->whole && depth <= most_whole; }
     /// The outputs; throws argument_error if the bytes, or the sums of int8, may not fit.
     static long checked(const strategy& s, long experts, long outputs, long depth) {
         if (static_cast<double>(experts) * static_cast<double>(outputs) * static_cast<double>(depth) > 0x1p56)

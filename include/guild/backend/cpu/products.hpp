@@ -121,7 +121,7 @@ template <class W> void product(const plain_kernels& how, const groups<float>& g
             detail::lay_out(how, w, at.expert, n0, std::min(how.columns(), c.cols - n0), k0, k, panel);
             const detail::entered inside(with);
             detail::each_tile(with, at.rows, [&](long top, long height) {
-                detail::sum(how, height, rows + top * row_stride, panel, k, c, at.row + top, at.rows - top, n0, k0 > 0);
+                detail::sum(how, height, rows + with.row_at(top, k), panel, k, c, at.row + top, at.rows - top, n0, k0 > 0);
             });
         }
     }
@@ -149,8 +149,8 @@ void input_gradient(const plain_kernels& how, const groups<float>& g, const piec
             const detail::entered inside(with);
             for (long p = 0; p < count; ++p)
                 detail::each_tile(with, at.rows, [&](long top, long height) {
-                    detail::sum(how, height, rows + top * row_stride, panels + p * stride, k, da, at.row + top, at.rows - top, m0 + p * how.columns(),
-                                add);
+                    detail::sum(how, height, rows + with.row_at(top, k), panels + p * stride, k, da, at.row + top, at.rows - top,
+                                m0 + p * how.columns(), add);
                 });
         }
     }
@@ -179,7 +179,7 @@ inline void weight_gradient(const plain_kernels& how, const groups<float>& g, co
                     for (long i = next; i < std::min(next + height * with.granule, n); ++i)  // the sums that the next tile adds to
                         for (long line = 0; line < m; line += 16) __builtin_prefetch(out.row(n0 + i) + m0 + line, 1);
                     for (long p = 0; p < panels; ++p)
-                        detail::sum(how, height, left + top * row_stride, right + p * stride, k, out, n0 + top, n - top, m0 + p * how.columns(),
+                        detail::sum(how, height, left + with.row_at(top, k), right + p * stride, k, out, n0 + top, n - top, m0 + p * how.columns(),
                                     true);
                 });
             }

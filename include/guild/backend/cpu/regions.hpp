@@ -116,7 +116,7 @@ using avx512::pair_columns, avx512::pair_row;
 #pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,amx-tile,amx-bf16,amx-int8")
 #endif
 namespace guild::inline v0::cpu::amx {
-using avx512::columns, avx512::fetch, avx512::flush, avx512::pair_columns, avx512::unflush;
+using avx512::columns, avx512::fetch, avx512::flush, avx512::unflush;
 #include <guild/backend/cpu/regions/amx.inl>
 }  // namespace guild::inline v0::cpu::amx
 #if defined(__clang__)

@@ -26,7 +26,7 @@ template <class X> long most_shares(const X& executor, long otherwise) {
     if constexpr (requires { executor.size(); }) return std::clamp(static_cast<long>(executor.size()), 1L, 64L);
     else return otherwise;
 }
-/// Shares for so much work: threads are woken for some 10 microseconds of it each.
+/// Shares for so much work: threads are woken for some 10 microseconds of it each, at the rate of fp32.
 inline long shares_of(long cost, long work, long most) { return std::clamp(cost / ((1L << 18) / work + 1), 1L, most); }
 }  // namespace detail
 
@@ -40,7 +40,8 @@ template <class X, class S, class F> void share(const X& executor, const groups<
     }
     if (total == 0) return;
     const long most = detail::most_shares(executor, 64), unit = busy * by.panels >= 32 * most * by.together ? by.together : 1;
-    const long shares = detail::shares_of(total, by.work, most);
+    constexpr long ridge_of_fp32 = 20;  // arithmetic of a higher ridge is so much faster
+    const long shares = detail::shares_of(total, std::max(by.work * ridge_of_fp32 / std::max(by.ridge, ridge_of_fp32), 1L), most);
     if (shares == 1)
         return executor.run(1, [&](long, long) {
             for (int e = 0; e < g.count; ++e)

@@ -4,10 +4,12 @@
 #include <guild/core/view.hpp>
 
 #include <algorithm>
+#include <cstddef>
 
 namespace guild::inline v0::cpu {
 
-/// Rows of one expert that are computed together: 102 KiB of them are gathered at a time, which the second-level cache keeps.
+/// Rows of one expert that are computed together, where they are gathered a block of the depth at a time: 102 KiB, which the second-level
+/// cache keeps.
 inline constexpr long most_rows = 96;
 /// Most outputs of a panel, and rows of a tile.
 inline constexpr long most_columns = 32, most_height = 32;
@@ -46,12 +48,12 @@ template <class F> void each_tile(const tile_kernels& with, long rows, F f) {
 /// one.
 template <class S>
 void gather(const tile_kernels& with, const groups<S>& g, view<const float> a, long row, long rows, long k0, long k, const float* by, float* to) {
-    for (long r = 0; r < rows; ++r) with.row(a.row(g.from(row + r)) + k0, k, by ? by[r] : 1.f, to + r * row_stride);
+    for (long r = 0; r < rows; ++r) with.row(a.row(g.from(row + r)) + k0, k, by ? by[r] : 1.f, to + with.row_at(r, k));
 }
 
 /// Memory to be fetched while something else is computed.
 struct stretch {
-    const char* at = nullptr;
+    const std::byte* at = nullptr;
     long bytes = 0;
 };
 
@@ -63,7 +65,7 @@ inline void sweep(const tile_kernels& with, const float* a, long rows, const voi
     long t = 0;
     detail::each_tile(with, rows, [&](long top, long height) {
         const prefetch ahead{next.at + t * each * 64 * fetches, t * each < lines ? each : 0};
-        with.tile[height - 1](a + top * row_stride, b, k, c + top * c_stride, c_stride, add, ahead);
+        with.tile[height - 1](a + with.row_at(top, k), b, k, c + top * c_stride, c_stride, add, ahead);
         ++t;
     });
 }

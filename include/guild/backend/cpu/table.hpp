@@ -31,7 +31,7 @@ constexpr std::string_view name(arithmetic a) { return arithmetic_names[static_c
 inline constexpr long depth_block = 256;
 /// Most columns that a column_kernel lays out, and those padded to what a row is rounded by.
 inline constexpr long most_lines = 112, padded_lines = (most_lines + 31) / 32 * 32;
-/// Gathered rows lie this many words of 32 bits apart, which spreads them over the sets of a cache.
+/// Rows that are gathered for a block of the depth lie this many words of 32 bits apart, which spreads them over the sets of a cache.
 inline constexpr long row_stride = 256 + 16;
 
 /// What a tile fetches into the cache while it computes: `lines` cache lines from `at` on, again for every `fetch_depth` of the depth.
@@ -42,10 +42,9 @@ struct prefetch {
 
 /// c [rows, columns] (+)= a [rows, k] b [k, columns], a as `row_kernel` left it, b as it is packed. `add`: to what c holds.
 using tile_kernel = void (*)(const void* a, const void* b, long k, void* c, long c_stride, bool add, prefetch ahead);
-/// k numbers of a row to what the tiles read, padded by zeros. `by` is the row's 1 / scale where there is one.
+/// k numbers of a row to what the tiles read, where tile_kernels::row_at says, padded by zeros. `by` is the row's 1 / scale where there is one.
 using row_kernel = void (*)(const float* from, long k, float by, void* to);
-/// n columns of k rows, `stride` apart, each to what the tiles read of a row, `row_stride` words apart; n at most `most_lines`. What a sum over
-/// tokens reads.
+/// n columns of k rows, `stride` apart, each to what the tiles read of a row; n at most `most_lines`. What a sum over tokens reads.
 using column_kernel = void (*)(const float* from, long stride, long k, long n, void* to);
 /// The first k words of 32 bits of n rows to a block [k, columns], zeros beyond n. What each row has `ahead` bytes further is fetched; 0: nothing.
 using transpose_kernel = void (*)(const char* const* rows, long n, long k, void* block, long ahead);
@@ -62,8 +61,8 @@ using spread_pairs_kernel = void (*)(const float* first, const float* second, lo
 /// `first`.
 using decode_kernel = void (*)(const void* stored, const void* scales, long group, long first, long k, float* b);
 
-/// out = g sigmoid(g) u, n numbers.
-using swiglu_kernel = void (*)(const float* g, const float* u, long n, float* out);
+/// out = g sigmoid(g) u, n numbers of so many rows; those of g and u lie `stride` apart.
+using swiglu_kernel = void (*)(const float* g, const float* u, long rows, long stride, long n, float* out, long out_stride);
 /// d_g, d_u = by d [n].
 using swiglu_gradient_kernel = void (*)(const float* g, const float* u, const float* d, long n, float* d_g, float* d_u);
 
@@ -78,8 +77,10 @@ struct tile_kernels {
     long block = 0;  ///< depth of a block
     long unit = 1;   ///< the depth is padded to a multiple of it
     long fetch_depth = 8;
-    int rows = 0;     ///< most rows of a tile
-    int granule = 1;  ///< rows are computed in multiples of it
+    int rows = 0;        ///< most rows of a tile
+    int granule = 1;     ///< rows are computed in multiples of it
+    bool whole = false;  ///< sums best stay in the tiles from end to end of the depth, whose blocks then follow each other; rows in granules
+    long ridge = 0;      ///< from so many rows of an expert on its weights cost less than its products
     tile_kernel tile[14]{};
     tile_kernel four = nullptr;  ///< one row by four blocks one after the other, sums c_stride apart
     row_kernel row = nullptr;
@@ -90,15 +91,16 @@ struct tile_kernels {
     total_kernel total = nullptr;       ///< where they do
 
     explicit operator bool() const { return rows > 0; }
+    /// Where row r stands among gathered rows of depth k, in words: `row_stride` apart, or in granules, of whose rows 64 bytes each stand together.
+    long row_at(long r, long k) const {
+        return granule == 1 ? r * row_stride : r / granule * granule * ((k + unit - 1) / unit * 16) + r % granule * 16;
+    }
 };
 
 /// Numbers of an instruction set, measured (regions/vector_*.inl and amx.inl say where): how many bytes the prefetch of weights runs before their
-/// use, 0 for none, where a panel meets one row, one tile of rows, or several; and from how many rows of an expert on its weights cost less than
-/// its products.
+/// use, 0 for none, where they meet one row or one tile of rows. Before several tiles it is the block that they meet next.
 struct tuning {
-    long one_row, one_tile, tiles, ridge;
-
-    long ahead(long rows, int most) const { return rows == 1 ? one_row : rows <= most ? one_tile : tiles; }
+    long one_row, one_tile;
 };
 
 /// The kernels of one instruction set that every layer uses.

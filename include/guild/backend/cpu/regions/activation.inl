@@ -55,8 +55,9 @@ inline float largest(const float* x, long n) {
 }
 
 /// out = g sigmoid(g) u
-inline void swiglu(const float* g, const float* u, long n, float* out) {
-    each_vector<2, 1>({g, u}, n, {out}, [](const floats* x, floats* y) { y[0] = x[0] * sigmoid(x[0]) * x[1]; });
+inline void swiglu(const float* g, const float* u, long rows, long stride, long n, float* out, long out_stride) {
+    for (; rows > 0; --rows, g += stride, u += stride, out += out_stride)
+        each_vector<2, 1>({g, u}, n, {out}, [](const floats* x, floats* y) { y[0] = x[0] * sigmoid(x[0]) * x[1]; });
 }
 /// d_g, d_u = by d
 inline void swiglu_gradient(const float* g, const float* u, const float* d, long n, float* d_g, float* d_u) {

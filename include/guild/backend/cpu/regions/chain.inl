@@ -23,6 +23,7 @@ template <int... R> constexpr tile_kernels chain_tiles(counted<R...>) {
             .unit = 32,
             .fetch_depth = 16,
             .rows = sizeof...(R),
+            .ridge = avx512::ridge,
             .tile = {tile_chain<R>...},
             .row = pair_row,
             .column = pair_columns,

@@ -62,6 +62,7 @@ template <int... R> constexpr tile_kernels int8_tiles(counted<R...>) {
             .unit = 64,
             .fetch_depth = 32,
             .rows = sizeof...(R),
+            .ridge = ridge,
             .tile = {tile_int8<R>...},
             .row = quantise_row,
             .offset = integer::offset,

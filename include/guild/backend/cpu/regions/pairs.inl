@@ -15,20 +15,24 @@ inline void round_row(const float* from, long k, float, void* to) {
 }
 inline void zero_line(void* line) { __builtin_memset(line, 0, 4 * padded_lines); }
 inline void round_columns(const float* from, long stride, long k, long n, void* to) {
-    stand((k + 31) / 32 * 32, n, to, [&](long i, void* line) {
+    const auto lay = [&](long i, void* line) {
         if (i < k) round_row(from + i * stride, n, 1.f, line);
         else zero_line(line);
-    });
+    };
+    stand((k + 31) / 32 * 32, n, to, lay, in_its_row);
 }
 
 /// The same numbers in pairs, two of them in a word.
-inline void pair_row(const float* from, long k, float, void* to) {
+template <class Place> inline void pair_row_at(const float* from, long k, void* to, Place place) {
     typedef std::uint16_t halves __attribute__((vector_size(2 * lanes)));
     auto* const out = static_cast<std::uint16_t*>(to);
     each_padded(from, k, (k + 31) / 32 * 32, [&](long i, floats x) {
         const halves h = __builtin_convertvector(rounded(x) >> 16, halves);
-        __builtin_memcpy(out + i, &h, sizeof h);
+        __builtin_memcpy(out + place(i), &h, sizeof h);
     });
+}
+inline void pair_row(const float* from, long k, float, void* to) {
+    pair_row_at(from, k, to, [](long i) { return i; });
 }
 /// A row of n numbers, at most `padded_lines`, that may be read up to `all`: itself, or a copy with zeros behind it.
 struct padded_row {
@@ -52,13 +56,15 @@ inline void spread_pairs(const float* first, const float* second, long n, float 
             __builtin_memcpy(out + j, &pair, sizeof pair);
         }
 }
-inline void pair_columns(const float* from, long stride, long k, long n, void* to) {
-    stand((k + 31) / 32 * 16, n, to, [&](long i, void* line) {
+template <class Place> inline void pair_columns_at(const float* from, long stride, long k, long n, void* to, Place place) {
+    const auto lay = [&](long i, void* line) {
         if (2 * i >= k) return zero_line(line);
         const float* const first = from + 2 * i * stride;
         spread_pairs(first, 2 * i + 1 < k ? first + stride : nullptr, n, 1.f, 1.f, (n + columns - 1) / columns, line, columns);
-    });
+    };
+    stand((k + 31) / 32 * 16, n, to, lay, place);
 }
+inline void pair_columns(const float* from, long stride, long k, long n, void* to) { pair_columns_at(from, stride, k, n, to, in_its_row); }
 
 template <int Rows> void tile_pairs(const void* rows, const void* weights, long k, void* sums_of, long c_stride, bool add, prefetch ahead) {
     const auto* a = static_cast<const float*>(rows);
@@ -89,6 +95,7 @@ template <int... R> constexpr tile_kernels pair_tiles(counted<R...>) {
             .unit = 32,
             .fetch_depth = 16,
             .rows = sizeof...(R),
+            .ridge = ridge,
             .tile = {tile_pairs<R>...},
             .row = round_row,
             .column = round_columns,

@@ -1,8 +1,10 @@
 // Sixteen floats in a register of AVX-512: 32 registers, so a tile is 14 rows x 32 outputs.
 
 inline constexpr isa level = isa::avx512;
-/// Zen 5: 8 to 14 rows reach 0.83 to 0.94 of the bandwidth at 16 KiB, 0.55 to 0.65 at 1; several tiles want the block that follows.
-inline constexpr tuning tuned{.one_row = 16384, .one_tile = 16384, .tiles = 32768, .ridge = 20};
+/// Zen 5: 8 to 14 rows reach 0.83 to 0.94 of the bandwidth at 16 KiB, 0.55 to 0.65 at 1.
+inline constexpr tuning tuned{.one_row = 16384, .one_tile = 16384};
+inline constexpr long ridge = 20;
+inline constexpr bool four_streams = false;  // slower on Xeons with AMX; not measured on others
 
 struct vec {
     using reg = __m512;

@@ -2,7 +2,9 @@
 // program is compiled for a machine that fuses them.
 
 inline constexpr isa level = isa::generic;
-inline constexpr tuning tuned{.one_row = 0, .one_tile = 4096, .tiles = 8192, .ridge = 8};
+inline constexpr tuning tuned{.one_row = 0, .one_tile = 4096};
+inline constexpr long ridge = 8;
+inline constexpr bool four_streams = true;
 
 struct vec {
     typedef float reg __attribute__((vector_size(16)));

@@ -3,7 +3,9 @@
 inline constexpr isa level = isa::avx2;
 /// Zen 3, cold weights, GB/s of one core: 1 row 18.2 without prefetch, 17.6 at 1 KiB, 16.3 at 4, 15.8 at 16; 4 rows 15.3, -, 16.6, 16.5. 48 rows,
 /// of 97 GFLOP/s: 77 without, 77 at 4 KiB, 95 at 16, the block that follows.
-inline constexpr tuning tuned{.one_row = 0, .one_tile = 4096, .tiles = 16384, .ridge = 12};
+inline constexpr tuning tuned{.one_row = 0, .one_tile = 4096};
+inline constexpr long ridge = 12;
+inline constexpr bool four_streams = true;
 
 struct vec {
     using reg = __m256;
