@@ -1,5 +1,5 @@
-// Training: a mixture of small experts learns a function by gradient descent, balance loss included; first in fp32, then with the experts' products in
-// bf16, summed in fp32, as machines with instructions for bf16 do it faster.
+// Training: a mixture of small experts learns a function by gradient descent, balance loss included; first in fp32, then with the
+// experts' products in bf16, summed in fp32, as machines with instructions for bf16 do it faster.
 #include <guild/guild.hpp>
 
 #include <cstdlib>

@@ -129,18 +129,18 @@ def contest(library, contenders, made, o, format, threads, shape):
     """Seconds of each contender and each round, the limits of each round."""
     prepared = [[c.prepare(b) for b in made] for c in contenders]
     seconds, limits, start = [[] for _ in contenders], [], time.perf_counter()
+    pause = max(c.settle for c in contenders)  # the same before everybody: a processor that was idle is slower at first
     for turn in range(o.rounds + 1):  # the first one warms up
         flops, bandwidth = library.flops(threads, format.encode()), library.bandwidth(threads)
-        time.sleep(contenders[0].settle)
         for place in range(len(contenders)):
             i = (turn + place) % len(contenders)  # who comes after whom differs from round to round
             c, which = contenders[i], (turn + i) % len(made)
+            time.sleep(pause)
             before = time.perf_counter()
             c.train(prepared[i][which]) if o.training else c.forward(prepared[i][which])
             taken = time.perf_counter() - before
             if turn:
                 seconds[i].append(taken)
-            time.sleep(c.settle)
         if turn:
             limits.append((library.limit(shape, made[turn % len(made)], format, o.training, flops, bandwidth), flops, bandwidth))
         if turn >= min(3, o.rounds) and time.perf_counter() - start > o.seconds:
