@@ -11,8 +11,8 @@
 
 #include "machines.hpp"
 
-// Tiles that keep their sums over the whole depth against those that add block by block, which promise the same bits: several experts, none of them
-// with rows, more rows than are gathered at once, widths that end inside a panel, and pieces that begin at any panel.
+// Tiles that keep their sums over the whole depth against those that add block by block, which promise the same bits: several experts, some without
+// rows, more rows than are gathered at once, widths that end inside a panel, and pieces that begin at any panel.
 
 namespace {
 namespace cpu = guild::cpu;
@@ -46,7 +46,7 @@ public:
         p.rows = offset_.back();
         p.token.shape(1, p.rows), p.slot.shape(1, p.rows);
         for (int r = 0; r < p.rows; ++r) {  // a token at most once in an expert
-            p.slot[r] = p.token[r] = static_cast<int>(7L * r % T);
+            p.slot[r] = p.token[r] = static_cast<int>(8L * r % T);
             factor_.push_back(1.5f - static_cast<float>(r % 5));
         }
         for (int t = 0; t < T; ++t) weight_.push_back(0.25f + static_cast<float>(t % 3));

@@ -1,3 +1,4 @@
+#include <guild/gate/choose.hpp>
 #include <guild/gate/classic_gates.hpp>
 #include <guild/gate/open_gates.hpp>
 
