@@ -89,8 +89,8 @@ public:
     guild::load load(const workspace<S>& ws) const {
         check::filled(p_, ws, "workspace");
         guild::load l;
-        for (long e = 0; e < p_.E(); ++e) l.count.push_back(ws.plan.offset[e + 1] - ws.plan.offset[e]);
-        l.total = ws.plan.rows;
+        l.count.resize(static_cast<std::size_t>(p_.E()));
+        dispatch::each_chosen(ws.gate.choice, static_cast<int>(p_.E()), [&](int e) { ++l.count[static_cast<std::size_t>(e)], ++l.total; });
         return l;
     }
     /// Token t's row of the gate after every stage, first the logits: for tests, plots and people.
@@ -127,10 +127,12 @@ private:
         const environment usual;
         step::logits(p_, x, side, ws);       // logits [T, P]
         step::choose(p_, x.rows, side, ws);  // choice [T, W]
-        step::dispatch(p_, ws);              // plan [R]
-        step::routed(p_, x, ws);             // rows [R, H]
-        step::shared(p_, x, y, ws);          // y =
-        step::combine(p_, x, ws, y);         // y +=
+        if (!step::by_rows(p_, x, ws, y)) {  // a small layer: y =
+            step::dispatch(p_, ws);          // plan [R]
+            step::routed(p_, x, ws);         // rows [R, H]
+            step::shared(p_, x, y, ws);      // y =
+            step::combine(p_, x, ws, y);     // y +=
+        }
         ws.by = p_.numbers();
         ws.filled = true;
     }

@@ -351,32 +351,58 @@ void check_weight_gradient(const sample& s, const cpu::kernels& with) {
         },
         right, [&](long, long) { return of_fp32(s.rows); });
 }
-/// Rows that go one by one through a whole network, against its products one after the other; of a sample, what is few enough.
-void check_network(const sample& s, const cpu::kernels& with) {
-    const long rows = s.rows % 4, H = std::min(s.depth, cpu::depth_block), F = s.outputs % 100 + 1;
-    const matrix<float> gate(s.kind, s.seed, F, H), up(s.kind, s.seed + 50, F, H), down(s.kind, s.seed + 70, H, F);
+/// Rows that go one by one through whole networks, against their products one after the other; of a sample, what is few enough.
+void check_networks(const sample& s, const cpu::kernels& with) {
+    const long rows = s.rows % 4, H = std::min(s.depth, cpu::depth_block), F = s.outputs % 100 + 1, E = s.seed % 7 + 1;
+    const matrix<float> gate(s.kind, s.seed, E * F, H), up(s.kind, s.seed + 50, E * F, H), down(s.kind, s.seed + 70, E * H, F);
     const cpu::strategy how{with.level, arithmetic::fp32, &with.fp32};
-    const guild::feed_forward<guild::stack<const float>, guild::stack<const float>> n{.gate = gate.view, .up = up.view, .down = down.view};
-    const cpu::packed_network<float> packed(with, how, guild::serial{}, n, 1, F, H);
+    const auto of = [&](const matrix<float>& m, long n, long k) { return guild::stack<const float>{m.view.data, n * k, k}; };
+    const guild::feed_forward<guild::stack<const float>, guild::stack<const float>> n{
+        .gate = of(gate, F, H), .up = of(up, F, H), .down = of(down, H, F)};
+    const cpu::packed_network<float> packed(with, how, guild::serial{}, n, E, F, H);
     REQUIRE(cpu::fits_by_rows(packed, rows));
-    test::matrix<float> x(rows, H, s.place(0)), a(rows, F), y(rows, H, s.place(1)), right(rows, H);
+    test::matrix<float> x(rows, H, s.place(0)), a(rows, F), y(rows, H, s.place(1)), out(rows, H), right(rows, H);
     s.fill(x, 0);
-    const int offset[] = {0, static_cast<int>(rows)};
-    const guild::groups<float> all{1, offset};
-    cpu::expert_up(with, guild::serial{}, guild::swiglu{}, all, std::as_const(x).all(), packed, {}, a.all());
-    cpu::product(with, guild::serial{}, all, std::as_const(a).all(), packed.down, right.all());
-    const auto check = [&] {
+    const auto through = [&](long e) {  // -> a, out
+        std::vector<int> offset(static_cast<std::size_t>(E) + 1, 0);
+        for (long i = e; i < E; ++i) offset[static_cast<std::size_t>(i) + 1] = static_cast<int>(rows);
+        const guild::groups<float> all{static_cast<int>(E), offset.data()};
+        cpu::expert_up(with, guild::serial{}, guild::swiglu{}, all, std::as_const(x).all(), packed, {}, a.all());
+        cpu::product(with, guild::serial{}, all, std::as_const(a).all(), packed.down, out.all());
+    };
+    const auto check = [&](const test::matrix<float>& expected) {
         long other = 0;
         for (long r = 0; r < rows; ++r)
-            for (long h = 0; h < H; ++h) other += !same(y(r, h), right(r, h));
+            for (long h = 0; h < H; ++h) other += !same(y(r, h), expected(r, h));
         CHECK(other == 0);
         CHECK(y.intact());
     };
+    // Experts in another order for every token, some of them twice, and holes.
+    guild::choice<float> chosen;
+    chosen.resize(rows, 8);
+    for (long r = 0; r < rows; ++r)
+        for (long k = 0; k < 8; ++k) {
+            chosen.expert[r * 8 + k] = k != r ? static_cast<int>((k * 5 + r) % E) : guild::no_expert;
+            chosen.weight[r * 8 + k] = 0.25f + static_cast<float>(k);
+        }
+    y.fill(1), right.fill(1);
+    for (long e = 0; e < E; ++e) {
+        through(e);
+        for (long r = 0; r < rows; ++r)
+            for (long k = 0; k < 8; ++k)
+                if (chosen.expert[r * 8 + k] == e)
+                    for (long h = 0; h < H; ++h) right(r, h) += chosen.weight[r * 8 + k] * out(r, h);
+    }
+    cpu::experts_by_rows(with, std::as_const(x).all(), packed, chosen, y.all());
+    check(right);
+
+    through(0);
+    y.fill(0);
     cpu::network_by_rows(with, std::as_const(x).all(), packed, y.all());
-    check();
+    check(out);
     y.fill(0);
     cpu::product_by_rows(with, 0, rows, std::as_const(a).all(), packed.down, y.all());
-    check();
+    check(out);
 }
 /// SwiGLU and its adjoint on `outputs` numbers: near what double gives, and each the same alone.
 void check_activation(const sample& s, const cpu::kernels& with) {
@@ -440,7 +466,7 @@ std::vector<kernel> kernels() {
             add(name + ", input gradient", [&with](const sample& s) { check_input_gradient<float>(s, with); });
             add(name + ", input gradient of bf16", [&with](const sample& s) { check_input_gradient<bf16>(s, with); });
             add(name + ", weight gradient", [&with](const sample& s) { check_weight_gradient(s, with); });
-            add(name + ", network", [&with](const sample& s) { check_network(s, with); });
+            add(name + ", network", [&with](const sample& s) { check_networks(s, with); });
             add(name + ", swiglu", [&with](const sample& s) { check_activation(s, with); });
         }
         if (fresh(of_bf16.pairs)) packed(bf16{}, "bf16 by bf16", {level, arithmetic::bf16, &of_bf16.pairs});

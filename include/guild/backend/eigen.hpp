@@ -75,10 +75,8 @@ template <class Executor = serial> struct eigen : reference {
     template <class Format> void product(const groups<float>& g, view<const float> a, const cpu::packed_matrix<Format>& w, view<float> c) const {
         const cpu::kernels& with = fitting(w);
         if constexpr (std::same_as<Format, float>)
-            if (g.count == 1 && !g.source && !g.factor && cpu::fits_by_rows(w, g.rows(0))) {
-                const environment usual;
+            if (g.count == 1 && !g.source && !g.factor && cpu::fits_by_rows(w, g.rows(0)))
                 return cpu::product_by_rows(with, g.begin(0), g.begin(0) + g.rows(0), a, w, c);
-            }
         cpu::product(with, *this, g, a, w, c);
     }
     template <class Act, class Format>
@@ -95,12 +93,10 @@ template <class Executor = serial> struct eigen : reference {
     /// Whether so few rows are computed one by one, each through a whole network.
     bool by_rows(const swiglu&, const cpu::packed_network<float>& w, long rows) const { return cpu::fits_by_rows(w, rows); }
     void network_by_rows(view<const float> x, const cpu::packed_network<float>& w, view<float> y) const {
-        const environment usual;
         cpu::network_by_rows(fitting(w.up), x, w, y);
     }
-    void experts_by_rows(view<const float> x, const cpu::packed_network<float>& w, const choice<float>& chosen, const plan& p, view<float> y) const {
-        const environment usual;
-        cpu::experts_by_rows(fitting(w.up), x, w, chosen, p, y);
+    void experts_by_rows(view<const float> x, const cpu::packed_network<float>& w, const choice<float>& chosen, view<float> y) const {
+        cpu::experts_by_rows(fitting(w.up), x, w, chosen, y);
     }
 
     /// out [n] = g sigmoid(g) u in vectors, and its adjoint: d_g, d_u = by d [n].
@@ -113,10 +109,12 @@ template <class Executor = serial> struct eigen : reference {
     }
 
     template <class F> void each(long n, F&& f) const {
-        executor.run(n, [&](long begin, long end) {
-            const environment usual;
-            f(begin, end);
-        });
+        if constexpr (std::same_as<Executor, serial>) executor.run(n, f);  // on the thread of a caller, who has the environment
+        else
+            executor.run(n, [&](long begin, long end) {
+                const environment usual;
+                f(begin, end);
+            });
     }
     /// `each`, as executors call it, and the executor's number of threads.
     template <class F> void run(long n, F&& f) const { each(n, f); }

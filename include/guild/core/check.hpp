@@ -8,14 +8,18 @@
 /// The preconditions of a call, checked once per call and before anything is written.
 namespace guild::inline v0::check {
 
-/// v is [rows, cols], readable.
-template <class T> void shape(const char* name, view<T> v, long rows, long cols) {
+/// Why v is not [rows, cols], readable.
+template <class T> [[noreturn, gnu::cold, gnu::noinline]] void refuse(const char* name, const view<T>& v, long rows, long cols) {
     if (v.rows != rows || v.cols != cols)
         detail::raise<shape_error>("guild::layer: ", name, " is [", v.rows, ", ", v.cols, "], expected [", rows, ", ", cols, "]");
     if (v.stride < cols && rows > 1) detail::raise<shape_error>("guild::layer: ", name, " has a stride of ", v.stride, ", expected at least ", cols);
-    if (rows > 0 && reinterpret_cast<std::uintptr_t>(v.data) % alignof(T) != 0)
-        detail::raise<argument_error>("guild::layer: ", name, " is at an address that is no multiple of ", static_cast<long>(alignof(T)));
-    if (!v.data && rows > 0) detail::raise<argument_error>("guild::layer: ", name, " is null, expected [", rows, ", ", cols, "]");
+    if (!v.data) detail::raise<argument_error>("guild::layer: ", name, " is null, expected [", rows, ", ", cols, "]");
+    detail::raise<argument_error>("guild::layer: ", name, " is at an address that is no multiple of ", static_cast<long>(alignof(T)));
+}
+/// v is [rows, cols], readable.
+template <class T> void shape(const char* name, const view<T>& v, long rows, long cols) {
+    const bool readable = rows == 0 || (v.data && reinterpret_cast<std::uintptr_t>(v.data) % alignof(T) == 0);
+    if (v.rows != rows || v.cols != cols || (v.stride < cols && rows > 1) || !readable) refuse(name, v, rows, cols);
 }
 /// What is written and what is read meanwhile do not share memory.
 template <class A, class B> void apart(const char* name, view<A> a, const char* other, view<B> b) {

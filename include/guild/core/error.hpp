@@ -19,7 +19,7 @@ struct argument_error : error {
 
 namespace detail {
 /// "guild::layer: x has 3 columns, expected 4 (config.hidden)". Out of line of the checks, so that they stay small.
-template <class Error = shape_error, class... Parts> [[noreturn]] void raise(const Parts&... parts) {
+template <class Error = shape_error, class... Parts> [[noreturn, gnu::cold, gnu::noinline]] void raise(const Parts&... parts) {
     std::string text;
     const auto add = [&](const auto& part) {
         if constexpr (requires { std::to_string(part); }) text += std::to_string(part);

@@ -11,3 +11,9 @@
 #else
 #define GUILD_UNROLL
 #endif
+/// Before a loop so short that g++ would unroll it before it looks for vectors.
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
+#define GUILD_KEEP_LOOP _Pragma("GCC unroll 1")
+#else
+#define GUILD_KEEP_LOOP
+#endif

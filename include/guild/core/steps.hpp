@@ -38,12 +38,18 @@ template <class P> void choose(const P& p, long T, const batch& side, auto& ws) 
     if constexpr (std::remove_cvref_t<decltype(ws)>::keeps && P::model_has_losses) scores(p, T, side, ws);
 }
 
+namespace detail {
+inline void check_rows(const auto& ws, long rows) {
+    if (ws.max_rows >= 0 && rows > ws.max_rows)
+        guild::detail::raise<shape_error>("guild::workspace: reserved for ", ws.max_rows, " routed rows, this batch has ", rows);
+}
+}  // namespace detail
+
 /// -> plan [R]
 template <class P> void dispatch(const P& p, auto& ws) {
     const int E = static_cast<int>(p.E());
     guild::dispatch::count(ws.gate.choice, E, ws.plan);
-    if (ws.max_rows >= 0 && ws.plan.rows > ws.max_rows)
-        guild::detail::raise<shape_error>("guild::workspace: reserved for ", ws.max_rows, " routed rows, this batch has ", ws.plan.rows);
+    detail::check_rows(ws, ws.plan.rows);
     guild::dispatch::sort(ws.gate.choice, E, ws.plan);
     if constexpr (P::weighs_input) {
         ws.factor.shape(1, ws.plan.rows);
@@ -56,11 +62,6 @@ namespace detail {
 template <class P, class WS> long first_row(const P& p, const WS& ws) {
     if constexpr (P::fused_down && !WS::keeps && !P::weighs_input) return p.own_rows(ws);
     else return 0;
-}
-/// Whether the backend computes so few rows of a network one by one, each through the whole of it, in an inference.
-template <class P, class WS> bool by_rows(const P& p, const auto& network, long rows) {
-    if constexpr (P::fused_rows && !WS::keeps) return p.backend.by_rows(p.model.activation, network, rows);
-    else return false;
 }
 /// rows of the experts without matrices, ids E .. : zero, identity, constant, blend.
 template <class P, class S> void passive_rows(const P& p, view<const S> x, const auto& ws, long first, view<S> rows) {
@@ -91,8 +92,6 @@ template <class P, class S> void routed(const P& p, view<const S> x, auto& ws) {
     const groups<S> g = p.routed(ws);
     const view<S> h = P::fused_up && !WS::keeps ? view<S>{} : ws.h.shape(own, P::inputs * p.F()), a = ws.a.shape(own, p.F());
     const view<S> rows = ws.rows.shape(ws.plan.rows - first, p.H());
-    if constexpr (!P::weighs_input)
-        if (detail::by_rows<P, WS>(p, p.w.experts, own)) return detail::passive_rows(p, x, ws, first, rows);
     expert::up(p.backend, p.model.activation, g, x, p.w.experts, h, a);
     if (first == 0) expert::down(p.backend, g, view<const S>(a), p.w.experts, view<S>(rows.data, own, p.H()));
     detail::passive_rows(p, x, ws, first, rows);
@@ -109,29 +108,24 @@ template <class P, class S> view<S> weigh_shared(const P& p, view<const S> a, au
     });
     return weighted;
 }
+template <class S> void clear(view<S> y) {
+    for (long t = 0; t < y.rows; ++t)
+        for (long h = 0; h < y.cols; ++h) y(t, h) = S(0);
+}
 }  // namespace detail
 
 /// y = shared(x), or 0
 template <class P, class S> void shared(const P& p, view<const S> x, view<S> y, auto& ws) {
     using WS = std::remove_cvref_t<decltype(ws)>;
     const long T = x.rows, G = p.G();
-    if (G == 0) {
-        for (long t = 0; t < T; ++t)
-            for (long h = 0; h < y.cols; ++h) y(t, h) = S(0);
-        return;
-    }
+    if (G == 0) return detail::clear(y);
     const one_group<S> all(T);
     const view<S> h = P::fused_up && !WS::keeps ? view<S>{} : ws.shared_h.shape(T, P::inputs * G);
     view<S> a = ws.shared_a.shape(T, G);
     const view<S> rows = P::shared_learns ? ws.shared_rows.shape(T, p.H()) : y;
-    const auto network = [&] {
-        if constexpr (P::fused_rows && !P::weighs_shared)
-            if (detail::by_rows<P, WS>(p, p.w.shared, T)) return p.backend.network_by_rows(x, p.w.shared, rows);
-        expert::up(p.backend, p.model.activation, groups<S>(all), x, p.w.shared, h, a);
-        if constexpr (P::weighs_shared) a = detail::weigh_shared(p, view<const S>(a), ws);
-        expert::down(p.backend, groups<S>(all), view<const S>(a), p.w.shared, rows);
-    };
-    network();
+    expert::up(p.backend, p.model.activation, groups<S>(all), x, p.w.shared, h, a);
+    if constexpr (P::weighs_shared) a = detail::weigh_shared(p, view<const S>(a), ws);
+    expert::down(p.backend, groups<S>(all), view<const S>(a), p.w.shared, rows);
     if constexpr (P::shared_learns)
         p.backend.each(T, [&](long begin, long end) {
             for (long t = begin; t < end; ++t) {
@@ -148,17 +142,30 @@ template <class P, class S> void combine(const P& p, view<const S> x, auto& ws, 
     using WS = std::remove_cvref_t<decltype(ws)>;
     const long first = detail::first_row(p, ws);
     if constexpr (P::fused_down && !WS::keeps && !P::weighs_input) {
-        const auto experts = [&] {
-            if constexpr (P::fused_rows)
-                if (detail::by_rows<P, WS>(p, p.w.experts, p.own_rows(ws)))
-                    return p.backend.experts_by_rows(x, p.w.experts, ws.gate.choice, ws.plan, y);
-            const view<const S> a = ws.a.shape(p.own_rows(ws), p.F());
-            p.backend.expert_down(p.routed(ws), a, p.w.experts, ws.plan, ws.gate.choice.weight.data(), y);
-        };
-        experts();
+        const view<const S> a = ws.a.shape(p.own_rows(ws), p.F());
+        p.backend.expert_down(p.routed(ws), a, p.w.experts, ws.plan, ws.gate.choice.weight.data(), y);
     }
     guild::combine::forward<P::weighs_input>(p.backend, p.model.residual, ws.gate.choice, ws.plan, first,
                                              view<const S>(ws.rows.shape(ws.plan.rows - first, p.H())), x, y);
+}
+
+/// The steps after `choose` for an inference of so few tokens through networks so small that the backend takes them one by one, without a plan;
+/// whether it did.
+template <class P, class S> bool by_rows(const P& p, view<const S> x, auto& ws, view<S> y) {
+    using WS = std::remove_cvref_t<decltype(ws)>;
+    if constexpr (P::fused_rows && !WS::keeps && !P::weighs_input && !P::weighs_shared && !P::shared_learns) {
+        const long T = x.rows, G = p.G();
+        const auto few = [&](const auto& network, long rows) { return p.backend.by_rows(p.model.activation, network, rows); };
+        if (p.model.residual != residual::none || p.E() != p.routed_experts() || !few(p.w.experts, T * p.W()) || (G > 0 && !few(p.w.shared, T)))
+            return false;
+        long rows = 0;
+        guild::dispatch::each_chosen(ws.gate.choice, p.routed_experts(), [&](int) { ++rows; });
+        detail::check_rows(ws, rows);
+        if (G > 0) p.backend.network_by_rows(x, p.w.shared, y);
+        else detail::clear(y);
+        p.backend.experts_by_rows(x, p.w.experts, ws.gate.choice, y);
+        return true;
+    } else return false;
 }
 
 }  // namespace guild::inline v0::step

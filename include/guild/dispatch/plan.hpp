@@ -17,18 +17,21 @@ struct plan {
 
 namespace dispatch {
 
-/// Counts the rows of each expert: p.offset, p.rows. O(T W + E). Throws argument_error if the gate chose an expert that is neither in
-/// [0, E) nor no_expert.
-template <class S> void count(const choice<S>& c, int experts, plan& p) {
-    const long n = c.tokens * c.slots;
-    int* const offset = p.offset.shape(1, experts + 1).data;
-    for (int e = 0; e <= experts; ++e) offset[e] = 0;
-    for (long i = 0; i < n; ++i) {
+/// f(e) for the expert of each occupied slot. Throws argument_error if the gate chose one that is neither in [0, E) nor no_expert.
+template <class S, class F> void each_chosen(const choice<S>& c, int experts, F f) {
+    for (long i = 0; i < c.tokens * c.slots; ++i) {
         const int e = c.expert[i];
         if (e < no_expert || e >= experts)
             detail::raise<argument_error>("guild::layer: the gate chose expert ", e, " for token ", i / c.slots, ", expected one of ", experts);
-        if (e != no_expert) ++offset[e + 1];
+        if (e != no_expert) f(e);
     }
+}
+
+/// Counts the rows of each expert: p.offset, p.rows. O(T W + E). Throws as each_chosen.
+template <class S> void count(const choice<S>& c, int experts, plan& p) {
+    int* const offset = p.offset.shape(1, experts + 1).data;
+    for (int e = 0; e <= experts; ++e) offset[e] = 0;
+    each_chosen(c, experts, [&](int e) { ++offset[e + 1]; });
     for (int e = 0; e < experts; ++e) offset[e + 1] += offset[e];
     p.rows = offset[experts];
 }

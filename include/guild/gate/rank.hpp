@@ -31,10 +31,12 @@ template <class R> GUILD_HOST_DEVICE constexpr void insert(rank<R>* list, int& h
     list[i] = r;
 }
 
-/// A key as an integer in the same order, -0 equal to 0: integers have an associative maximum, so a search for it is vector code.
+/// A key as an integer in the same order, -0 equal to 0, NaN to -infinity: integers have an associative maximum, so a search for it is vector code,
+/// and so is this, which compares no floats.
 GUILD_HOST_DEVICE inline std::int32_t to_ordered(float key) {
+    constexpr std::int32_t magnitude = 0x7fffffff, infinite = 0x7f800000;
     const auto bits = __builtin_bit_cast(std::int32_t, key + 0.f);  // std::bit_cast is host code
-    return bits ^ ((bits >> 31) & 0x7fffffff);
+    return (bits & magnitude) > infinite ? ~infinite : bits ^ ((bits >> 31) & magnitude);
 }
 GUILD_HOST_DEVICE inline float from_ordered(std::int32_t key) { return __builtin_bit_cast(float, key ^ ((key >> 31) & 0x7fffffff)); }
 

@@ -62,7 +62,7 @@ template <class S, class Extent, class Lanes = one_lane> struct row {
     template <class F> GUILD_HOST_DEVICE real max(F f) const {
         if constexpr (in_order) {
             std::int32_t key[Extent::max_experts], top = to_ordered(worst());
-            for (int e = 0; e < n.experts; ++e) key[e] = to_ordered(ranking_key(f(e)));
+            for (int e = 0; e < n.experts; ++e) key[e] = to_ordered(f(e));
             for (int e = 0; e < n.experts; ++e) top = key[e] > top ? key[e] : top;
             return from_ordered(top);
         } else {
@@ -93,19 +93,33 @@ template <class S, class Extent, class Lanes = one_lane> struct row {
     }
 
     /// The `count` <= end - begin best of experts [begin, end) by score + bias, best first: distinct and in range for any bit patterns.
-    /// One lane orders (key, -index) as one integer, keeps the maximum of each of 16 columns of experts, in vector code, and after each of
-    /// the `count` looks only at the column that lost it, O(E + count (16 + E / 16)); or where a key does not fit one inserts while it
-    /// scans; a warp takes `count` maxima.
+    /// One lane counts for each of at most 16 experts those that are better, O(E^2) in vector code. Of more it orders (key, -index) as one
+    /// integer, keeps the maximum of each of 16 columns of experts, in vector code, and after each of the `count` looks only at the column that
+    /// lost it, O(E + count (16 + E / 16)); or where a key does not fit one inserts while it scans; a warp takes `count` maxima.
     GUILD_HOST_DEVICE void best(int count, rank<real>* out, int begin, int end) const {
         const auto ranked = [&](int e) { return rank<real>::of(value(score[e]) + bias[e], e); };
-        if constexpr (in_order) {
+        if constexpr (in_order && Extent::max_experts <= 16) {
+            constexpr int wide = Extent::max_experts;
+            std::int32_t key[wide], place[wide] = {};  // place: how many are better
+            unsigned char at[wide];
+            const int size = end - begin;
+            GUILD_KEEP_LOOP
+            for (int i = 0; i < size; ++i) key[i] = to_ordered(value(score[begin + i]) + bias[begin + i]);
+            for (int i = size; i < wide; ++i) key[i] = -0x7fffffff;  // below -infinity
+            for (int j = 0; j < wide; ++j) {
+                GUILD_KEEP_LOOP
+                for (int i = 0; i < wide; ++i) place[i] += key[j] > key[i] - (j < i);
+            }
+            for (int i = 0; i < wide; ++i) at[place[i]] = static_cast<unsigned char>(i);
+            for (int k = 0; k < count; ++k) out[k] = {from_ordered(key[at[k]]), begin + at[k]};
+        } else if constexpr (in_order) {
             constexpr std::int64_t taken = -0x7fffffffffffffff - 1;
             constexpr int columns = Extent::max_experts < 64 || Extent::max_slots == 1 ? Extent::max_experts : 16;
             constexpr auto wide = static_cast<std::size_t>(columns), rows = static_cast<std::size_t>((Extent::max_experts + columns - 1) / columns);
             std::int64_t key[rows * wide], top[wide];  // top: the maximum of each column of key
             const int size = end - begin, all = (size + columns - 1) / columns * columns;
             for (int i = 0; i < size; ++i)
-                key[i] = static_cast<std::int64_t>(to_ordered(ranking_key(value(score[begin + i]) + bias[begin + i]))) << 32 | (0x7fffffff - i);
+                key[i] = static_cast<std::int64_t>(to_ordered(value(score[begin + i]) + bias[begin + i])) << 32 | (0x7fffffff - i);
             for (int i = size; i < all; ++i) key[i] = taken;
             for (int j = 0; j < columns; ++j) top[j] = taken;
             for (int i = 0; i < all; i += columns)

@@ -8,6 +8,7 @@ namespace detail {
 constexpr long range_count(long n) { return n < 1 ? 0 : n < 64 ? n : 64; }
 /// floor(n i / C) for 0 <= i <= C = range_count(n) > 0, without forming n i.
 constexpr long range_begin(long n, long i) {
+    if (n <= 64) return i;
     const long count = range_count(n);
     return n / count * i + n % count * i / count;
 }

@@ -68,9 +68,14 @@ using swiglu_gradient_kernel = void (*)(const float* g, const float* u, const fl
 
 /// c [panels, columns] = a row a [k] times panels of one block [k, columns] that follow each other.
 using one_row_kernel = void (*)(const float* a, const float* b, long k, long panels, float* c);
-/// A row x [H] through gate and up, side by side in panels of one block [H, columns], SwiGLU and down, of one block too: a [F] and y [H] =, both
-/// padded to whole panels.
-using one_swiglu_kernel = void (*)(const float* x, long H, const float* up, long F, const float* down, float* a, float* y);
+/// Weights of a network of a single block each: gate and up side by side in panels [H, columns], and down.
+struct one_network {
+    const float *up, *down;
+};
+inline constexpr int most_networks = 4;
+/// A row x [H] through n <= most_networks networks of that kind with SwiGLU: y [n, H] =, padded to whole panels; a is scratch of n panels for
+/// each register of F.
+using few_swiglu_kernel = void (*)(const float* x, long H, long F, const one_network* w, int n, float* a, float* y);
 
 /// The kernels of one arithmetic. tile[(r - 1) / granule] serves r rows.
 struct tile_kernels {
@@ -115,7 +120,7 @@ struct kernels {
     float (*largest)(const float* x, long n) = nullptr;  ///< magnitude of n numbers; what is not a number is passed over
     swiglu_kernel swiglu = nullptr;
     one_row_kernel one_row = nullptr;
-    one_swiglu_kernel one_swiglu = nullptr;
+    few_swiglu_kernel few_swiglu = nullptr;
     swiglu_gradient_kernel swiglu_gradient = nullptr;
 };
 /// Those over bf16.

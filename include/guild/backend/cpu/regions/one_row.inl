@@ -1,38 +1,66 @@
 // One row through matrices whose depth is a single block, without a call in between: what a small layer costs. The bits of `tile`.
 
-/// f(panel, its two registers of sums) for panels [p, p + Panels).
-template <int Panels, class F> inline void some_panels(const float* a, const float* b, long k, long p, F f) {
-    const long block = k * columns;
-    sums<1> s[Panels];
-    b += p * block;
-    for (long i = 0; i < k; ++i, b += columns) {
+/// f(q, its two registers of sums) for N products of a row a(q) [k] and a panel b(q): enough of them hide the latency of each.
+template <int N, class A, class B, class F> inline void some_products(const A& a, const B& b, long k, const F& f) {
+    const float *row[N], *from[N];
+    vec::reg first[N], second[N];
+    GUILD_CPU_UNROLL
+    for (int q = 0; q < N; ++q) row[q] = a(q), from[q] = b(q), first[q] = second[q] = vec::zero();
+    for (long i = 0; i < k; ++i) {
         GUILD_CPU_UNROLL
-        for (int q = 0; q < Panels; ++q)
-            step(
-                s[q], [&](int) { return a + i; }, b + q * block);
+        for (int q = 0; q < N; ++q) {
+            const vec::reg x = vec::all(row[q] + i);
+            first[q] = vec::fma(x, vec::load(from[q] + i * columns), first[q]);
+            second[q] = vec::fma(x, vec::load(from[q] + i * columns + lanes), second[q]);
+        }
     }
     GUILD_CPU_UNROLL
-    for (int q = 0; q < Panels; ++q) f(p + q, s[q].s[0][0], s[q].s[0][1]);
+    for (int q = 0; q < N; ++q) f(q, first[q], second[q]);
 }
-template <class F> inline void each_panel(const float* a, const float* b, long k, long panels, F f) {
-    long p = 0;
-    for (; p + 4 <= panels; p += 4) some_panels<4>(a, b, k, p, f);
-    if (panels - p >= 2) some_panels<2>(a, b, k, p, f), p += 2;
-    if (panels > p) some_panels<1>(a, b, k, p, f);
+/// f(i, sums) for products i < n.
+template <class A, class B, class F> inline void each_product(long n, const A& a, const B& b, long k, const F& f) {
+    long i = 0;
+    const auto some = [&](auto some_of) {
+        some_of([&](int q) { return a(i + q); }, [&](int q) { return b(i + q); }, k,
+                [&](int q, vec::reg first, vec::reg second) { f(i + q, first, second); });
+    };
+    for (; i + 4 <= n; i += 4) some([](const auto&... p) { some_products<4>(p...); });
+    if (n - i >= 2) some([](const auto&... p) { some_products<2>(p...); }), i += 2;
+    if (n > i) some([](const auto&... p) { some_products<1>(p...); });
 }
 
 inline void one_row(const float* a, const float* b, long k, long panels, float* c) {
-    each_panel(a, b, k, panels, [=](long p, vec::reg first, vec::reg second) {
-        vec::store(c + p * columns, first);
-        vec::store(c + p * columns + lanes, second);
-    });
+    each_product(
+        panels, [=](long) { return a; }, [=](long p) { return b + p * k * columns; }, k,
+        [=](long p, vec::reg first, vec::reg second) {
+            vec::store(c + p * columns, first);
+            vec::store(c + p * columns + lanes, second);
+        });
 }
 
-/// A panel of up holds as many outputs of the gate as a register, then as many of up.
-inline void one_swiglu(const float* x, long H, const float* up, long F, const float* down, float* a, float* y) {
-    each_panel(x, up, H, (F + lanes - 1) / lanes, [=](long p, vec::reg first, vec::reg second) {
-        const floats g = as<floats>(first);
-        vec::store(a + p * lanes, as<vec::reg>(g * sigmoid(g) * as<floats>(second)));
-    });
-    one_row(a, down, F, (H + columns - 1) / columns, y);
+/// A panel of up holds as many outputs of the gate as a register, then as many of up. Where a network has few panels of down, those of all
+/// networks are computed side by side.
+inline void few_swiglu(const float* x, long H, long F, const one_network* w, int n, float* a, float* y) {
+    const long parts = (F + lanes - 1) / lanes, panels = (H + columns - 1) / columns;
+    for (int e = 0; e < n; ++e, a += parts * lanes)
+        each_product(
+            parts, [=](long) { return x; }, [=](long p) { return w[e].up + p * H * columns; }, H,
+            [=](long p, vec::reg first, vec::reg second) {
+                const floats g = as<floats>(first);
+                vec::store(a + p * lanes, as<vec::reg>(g * sigmoid(g) * as<floats>(second)));
+            });
+    a -= n * parts * lanes;
+    if (panels >= 4 || n == 1) {
+        for (int e = 0; e < n; ++e) one_row(a + e * parts * lanes, w[e].down, F, panels, y + e * panels * columns);
+        return;
+    }
+    const float *rows[most_networks * 3], *of[most_networks * 3];
+    for (int e = 0, i = 0; e < n; ++e)
+        for (long p = 0; p < panels; ++p, ++i) rows[i] = a + e * parts * lanes, of[i] = w[e].down + p * F * columns;
+    each_product(
+        n * panels, [&](long i) { return rows[i]; }, [&](long i) { return of[i]; }, F,
+        [=](long i, vec::reg first, vec::reg second) {
+            vec::store(y + i * columns, first);
+            vec::store(y + i * columns + lanes, second);
+        });
 }

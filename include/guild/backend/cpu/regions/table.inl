@@ -8,7 +8,7 @@ constexpr kernels values() {
     k.largest = largest;
     k.swiglu = swiglu;
     k.one_row = one_row;
-    k.one_swiglu = one_swiglu;
+    k.few_swiglu = few_swiglu;
     k.swiglu_gradient = swiglu_gradient;
     return k;
 }
