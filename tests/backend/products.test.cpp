@@ -1,5 +1,8 @@
-#include <support/products.hpp>
+#include <guild/backend/cpu/products.hpp>
+
+#include <support/draws.hpp>
 #include <support/matrix.hpp>
+#include <support/products.hpp>
 
 #include <doctest/doctest.h>
 
@@ -208,5 +211,33 @@ TEST_CASE_TEMPLATE("products have the same bits for any number of threads and an
         CHECK(test::same_bits(c2, c));
         CHECK(test::same_bits(da2, da));
         CHECK(test::same_bits(dw2, dw));
+    }
+}
+
+TEST_CASE("rows_ahead: the tiles together fetch every line of as many rows as they can") {
+    namespace cpu = guild::cpu;
+    const cpu::tile_kernels& with = cpu::kernels_of(cpu::isa::generic)->fp32;
+    static const float memory[1] = {};
+    test::draws draw(test::first_seed());
+    for (int i = 0; i < 2000; ++i) {
+        const long rows = draw.integer(1, 300), n = draw.integer(1, 300), stride = n + draw.integer(0, 5000), k = draw.integer(1, 256),
+                   tiles = draw.integer(1, 40), row_lines = (n + 15) / 16;
+        const cpu::detail::rows_ahead next{memory, rows, n, stride};
+        std::vector<char> seen(static_cast<std::size_t>(rows * row_lines));
+        for (long tile = 0; tile < tiles; ++tile) {
+            cpu::prefetch ahead = next.part(with, k, tile, tiles);
+            long at = reinterpret_cast<long>(ahead.at) - reinterpret_cast<long>(memory);
+            for (long call = 0; call < std::max(k / with.fetch_depth, 1L); ++call) {
+                for (long line = 0; line < ahead.lines; ++line) {
+                    const long row = at / (4 * stride), in_row = (at % (4 * stride) + 64 * line) / 64;
+                    if (row < rows && in_row < row_lines) seen[static_cast<std::size_t>(row * row_lines + in_row)] = 1;
+                }
+                at += 64 * ahead.lines;
+                if (--ahead.left == 0) at += ahead.skip, ahead.left = ahead.times;
+            }
+        }
+        INFO("rows " << rows << ", n " << n << ", stride " << stride << ", k " << k << ", tiles " << tiles);
+        const auto fetched = std::ranges::find(seen, 0) - seen.begin();
+        CHECK(fetched >= std::min(rows, std::max(k / with.fetch_depth, 1L) * tiles) * row_lines);
     }
 }

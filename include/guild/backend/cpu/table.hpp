@@ -34,10 +34,11 @@ inline constexpr long most_lines = 112, padded_lines = (most_lines + 31) / 32 * 
 /// Rows that are gathered for a block of the depth lie this many words of 32 bits apart, which spreads them over the sets of a cache.
 inline constexpr long row_stride = 256 + 16;
 
-/// What a tile fetches into the cache while it computes: `lines` cache lines from `at` on, again for every `fetch_depth` of the depth.
+/// What a tile fetches into the cache while it computes: `lines` cache lines from `at` on, the next ones for every further `fetch_depth` of the
+/// depth. Of rows that do not follow each other `left` times are left of the row, then `at` moves by `skip` bytes to the next, of `times`.
 struct prefetch {
     const void* at = nullptr;
-    long lines = 0;
+    long lines = 0, left = 0, times = 0, skip = 0;
 };
 
 /// c [rows, columns] (+)= a [rows, k] b [k, columns], a as `row_kernel` left it, b as it is packed. `add`: to what c holds.

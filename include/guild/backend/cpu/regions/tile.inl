@@ -7,6 +7,10 @@ inline void fetch(prefetch& ahead) {
     const char* const at = static_cast<const char*>(ahead.at);
     for (long i = 0; i < ahead.lines; ++i) __builtin_prefetch(at + 64 * i, 0, 2);
     ahead.at = at + 64 * ahead.lines;
+    if (--ahead.left == 0) {
+        ahead.at = at + 64 * ahead.lines + ahead.skip;
+        ahead.left = ahead.times;
+    }
 }
 
 template <int Rows> struct sums {
