@@ -53,12 +53,13 @@ public:
         tokens_.next();
         time_.time([&] { layer_.forward(tokens_.x(), y_, workspace_, tokens_.side()); });
     }
-    /// What is compared, on the tokens and the plan of the last call of layer().
+    /// What is compared, on the tokens and the choice of the last call of layer().
     void others() {
         guild::workspace<float>& ws = workspace_;
         work_.push_back(bench::work_of(plain_.model.config, layer_.load(ws).count, T_, Kind::bytes));
         probes_.sample();
         const matrix x = tokens_.copy();
+        guild::step::dispatch(parts_, ws);  // a small layer has made no plan
         if (!alone_) naive_time_.time([&] { bench::naive(plain_.model.config, ws.plan, ws.gate.choice).forward(plain_, x, naive_y_, pool_); });
         gate_time_.time([&] {  // the same again
             guild::step::logits(parts_, tokens_.x(), tokens_.side(), ws);

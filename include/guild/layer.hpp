@@ -85,7 +85,7 @@ public:
         walk_back(dx, grad, tp);
     }
 
-    /// How the last forward was shared out.
+    /// How the last forward was shared out. O(T W + E).
     guild::load load(const workspace<S>& ws) const {
         check::filled(p_, ws, "workspace");
         guild::load l;
@@ -127,7 +127,7 @@ private:
         const environment usual;
         step::logits(p_, x, side, ws);       // logits [T, P]
         step::choose(p_, x.rows, side, ws);  // choice [T, W]
-        if (!step::by_rows(p_, x, ws, y)) {  // a small layer: y =
+        if (!step::small(p_, x, ws, y)) {    // or y =, and that is all
             step::dispatch(p_, ws);          // plan [R]
             step::routed(p_, x, ws);         // rows [R, H]
             step::shared(p_, x, y, ws);      // y =

@@ -216,16 +216,17 @@ TEST_CASE_TEMPLATE("products have the same bits for any number of threads and an
 
 TEST_CASE("rows_ahead: the tiles together fetch every line of as many rows as they can") {
     namespace cpu = guild::cpu;
-    const cpu::tile_kernels& with = cpu::kernels_of(cpu::isa::generic)->fp32;
+    cpu::tile_kernels with = cpu::kernels_of(cpu::isa::generic)->fp32;
     static const float memory[1] = {};
     test::draws draw(test::first_seed());
     for (int i = 0; i < 2000; ++i) {
         const long rows = draw.integer(1, 300), n = draw.integer(1, 300), stride = n + draw.integer(0, 5000), k = draw.integer(1, 256),
                    tiles = draw.integer(1, 40), row_lines = (n + 15) / 16;
-        const cpu::detail::rows_ahead next{memory, rows, n, stride};
+        with.fetch_depth = 8 << i % 4;
+        const cpu::detail::rows_ahead next(with, k, tiles, memory, rows, n, stride);
         std::vector<char> seen(static_cast<std::size_t>(rows * row_lines));
         for (long tile = 0; tile < tiles; ++tile) {
-            cpu::prefetch ahead = next.part(with, k, tile, tiles);
+            cpu::prefetch ahead = next.part(tile);
             long at = reinterpret_cast<long>(ahead.at) - reinterpret_cast<long>(memory);
             for (long call = 0; call < std::max(k / with.fetch_depth, 1L); ++call) {
                 for (long line = 0; line < ahead.lines; ++line) {

@@ -24,8 +24,8 @@ template <class Row> void fill(Row& r, const std::vector<float>& score, const st
     });
 }
 /// What f(row) answers: on one lane in S, and, for float, on a warp, where all lanes must answer the same.
-template <class S, class F> numbers answer(const std::vector<float>& score, const std::vector<float>& bias, F f) {
-    guild::row<S, any_extent<64>> r;
+template <class S, int Max = 64, class F> numbers answer(const std::vector<float>& score, const std::vector<float>& bias, F f) {
+    guild::row<S, any_extent<Max>> r;
     fill(r, score, bias);
     return f(r);
 }
@@ -46,6 +46,7 @@ template <class F> numbers everywhere(const std::vector<float>& score, const std
     CHECK(answer_of_warp(score, bias, f) == one);
     CHECK(answer<double>(score, bias, f) == one);
     CHECK(answer<dual<float>>(score, bias, f) == one);
+    if (score.size() <= 16) CHECK(answer<float, 16>(score, bias, f) == one);
     return one;
 }
 }  // namespace
@@ -87,7 +88,7 @@ TEST_CASE("row: max passes over NaN") {
     }
 }
 TEST_CASE("row: best is the ranking of any bit patterns, in any range") {
-    for (const int E : {1, 2, 31, 32, 33, 64})
+    for (const int E : {1, 2, 3, 8, 15, 16, 31, 32, 33, 64})
         for (int kind = 0; kind < 3; ++kind)
             for (int seed = 0; seed < 4; ++seed) {
                 CAPTURE(E);
@@ -110,6 +111,8 @@ TEST_CASE("row: best is the ranking of any bit patterns, in any range") {
                 const numbers expected(sorted.begin(), sorted.begin() + count);
                 CHECK(answer<float>(score, bias, best) == expected);
                 CHECK(answer<dual<float>>(score, bias, best) == expected);
+                if (E <= 16) CHECK(answer<float, 16>(score, bias, best) == expected);  // counted, not searched
+                if (E <= 16) CHECK(answer<dual<float>, 16>(score, bias, best) == expected);
                 CHECK(answer_of_warp(score, bias, best) == expected);
                 const std::vector<double> wide_score(score.begin(), score.end());
                 std::vector<double> wide;

@@ -90,8 +90,10 @@ template <class Executor = serial> struct eigen : reference {
         cpu::expert_down(fitting(w.down), *this, g, a, w, p, weight, y);
     }
 
-    /// Whether so few rows are computed one by one, each through a whole network.
-    bool by_rows(const swiglu&, const cpu::packed_network<float>& w, long rows) const { return cpu::fits_by_rows(w, rows); }
+    /// Whether a token's experts are computed for it alone, so few rows in all.
+    template <std::same_as<swiglu> Act> bool by_rows(const Act&, const cpu::packed_network<float>& w, long rows) const {
+        return cpu::fits_by_rows(w, rows);
+    }
     void network_by_rows(view<const float> x, const cpu::packed_network<float>& w, view<float> y) const {
         cpu::network_by_rows(fitting(w.up), x, w, y);
     }
@@ -100,10 +102,12 @@ template <class Executor = serial> struct eigen : reference {
     }
 
     /// out [n] = g sigmoid(g) u in vectors, and its adjoint: d_g, d_u = by d [n].
-    void activation(const swiglu&, const float* g, const float* u, long n, float* out) const requires cpu::have_kernels {
+    template <std::same_as<swiglu> Act>
+    void activation(const Act&, const float* g, const float* u, long n, float* out) const requires cpu::have_kernels {
         kernels_->swiglu(g, u, 1, n, n, out, n);
     }
-    void activation_gradient(const swiglu&, const float* g, const float* u, const float* d, long n, float* d_g,
+    template <std::same_as<swiglu> Act>
+    void activation_gradient(const Act&, const float* g, const float* u, const float* d, long n, float* d_g,
                              float* d_u) const requires cpu::have_kernels {
         kernels_->swiglu_gradient(g, u, d, n, d_g, d_u);
     }

@@ -149,17 +149,18 @@ template <class P, class S> void combine(const P& p, view<const S> x, auto& ws, 
                                              view<const S>(ws.rows.shape(ws.plan.rows - first, p.H())), x, y);
 }
 
-/// The steps after `choose` for an inference of so few tokens through networks so small that the backend takes them one by one, without a plan;
-/// whether it did.
-template <class P, class S> bool by_rows(const P& p, view<const S> x, auto& ws, view<S> y) {
+/// What follows `choose` in an inference of few tokens through networks so small that the backend takes each token alone through its experts, without
+/// a plan: y =; whether it did. Not where there is a residual, a passive expert or a learned shared gate, nor where the gate weighs inputs or
+/// shared experts.
+template <class P, class S> bool small(const P& p, view<const S> x, auto& ws, view<S> y) {
     using WS = std::remove_cvref_t<decltype(ws)>;
     if constexpr (P::fused_rows && !WS::keeps && !P::weighs_input && !P::weighs_shared && !P::shared_learns) {
         const long T = x.rows, G = p.G();
         const auto few = [&](const auto& network, long rows) { return p.backend.by_rows(p.model.activation, network, rows); };
-        if (p.model.residual != residual::none || p.E() != p.routed_experts() || !few(p.w.experts, T * p.W()) || (G > 0 && !few(p.w.shared, T)))
-            return false;
+        if (p.model.residual != residual::none || p.E() != p.routed_experts() || !few(p.w.experts, 1) || (G > 0 && !few(p.w.shared, T))) return false;
         long rows = 0;
         guild::dispatch::each_chosen(ws.gate.choice, p.routed_experts(), [&](int) { ++rows; });
+        if (!few(p.w.experts, rows)) return false;
         detail::check_rows(ws, rows);
         if (G > 0) p.backend.network_by_rows(x, p.w.shared, y);
         else detail::clear(y);

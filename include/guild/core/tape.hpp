@@ -29,7 +29,7 @@ template <class S> struct passed_logits {
 template <class S> struct workspace {
     static constexpr bool keeps = false;
     gate_result<S> gate;           ///< choice [T, W]
-    guild::plan plan;              ///< not of an inference through a small layer, which needs none
+    guild::plan plan;              ///< of the last forward that made one: an inference through a small layer makes none
     buffer<S> logits;              ///< [T, P]
     buffer<S> read;                ///< [T, H] what the router reads, where that is not x
     buffer<S> shared_weighted;     ///< [T, G] shared_a by the weights that the gate gives the shared experts

@@ -7,11 +7,7 @@ namespace detail {
 /// They depend on n alone, so a sum of one partial sum per range has the same bits for any number of threads.
 constexpr long range_count(long n) { return n < 1 ? 0 : n < 64 ? n : 64; }
 /// floor(n i / C) for 0 <= i <= C = range_count(n) > 0, without forming n i.
-constexpr long range_begin(long n, long i) {
-    if (n <= 64) return i;
-    const long count = range_count(n);
-    return n / count * i + n % count * i / count;
-}
+constexpr long range_begin(long n, long i) { return n <= 64 ? i : n / 64 * i + n % 64 * i / 64; }
 /// f on the ranges first, ..., last - 1 of [0, n), in ascending order.
 template <class F> void run_ranges(long n, long first, long last, F&& f) {
     for (long i = first; i < last; ++i) f(range_begin(n, i), range_begin(n, i + 1));

@@ -3,11 +3,11 @@
 #include <guild/dispatch/choice.hpp>
 #include <guild/gate/rank.hpp>
 
-/// Layers so small, and rows so few, that calls, threads and gathered rows would cost more than the products: each row goes alone through a whole
-/// expert, with the bits that fused.hpp gives it.
+/// Layers so small, and rows so few, that calls, threads and gathered rows would cost more than the products: each token goes alone through its
+/// experts, with the bits that fused.hpp gives it.
 namespace guild::inline v0::cpu {
 
-/// Most rows, and most outputs of a row of sums: gate and up of a network whose down product has a single block, twice.
+/// Most outputs of a row of sums, gate and up of a network whose down product has a single block, twice; and most rows.
 inline constexpr long few_outputs = 4 * depth_block, few_rows = 8;
 
 /// Whether fp32 products over w are of a single block, and those of so many rows less than what a thread is woken for.
@@ -32,8 +32,8 @@ inline void product_by_rows(const kernels& with, long first, long last, view<con
 
 /// f(i, out [H]) for n experts e(i) of the row x [H].
 template <class E, class F> void through(const kernels& with, const packed_network<float>& w, const float* x, int n, E e, F f) {
-    constexpr long most = most_networks * (2 * depth_block + most_columns);
-    alignas(64) float a[most], out[most];
+    static_assert(depth_block % most_columns == 0);
+    alignas(64) float a[most_networks * depth_block], out[most_networks * depth_block];
     const layout &up = w.up.shape(), &down = w.down.shape();
     const auto weights = [](const packed_matrix<float>& m, long of) { return reinterpret_cast<const float*>(m.block(of, 0, 0)); };
     for (int i = 0; i < n; i += most_networks) {
@@ -50,7 +50,7 @@ inline void network_by_rows(const kernels& with, view<const float> x, const pack
         through(
             with, w, x.row(t), 1, [](int) { return 0; }, [&](int, const float* out) { std::copy_n(out, y.cols, y.row(t)); });
 }
-/// y [T, H] += weight expert(x), a token's experts in ascending id. At most few_rows slots a token.
+/// y [T, H] += weight expert(x), a token's experts in ascending id; at most few_rows of them.
 inline void experts_by_rows(const kernels& with, view<const float> x, const packed_network<float>& w, const choice<float>& chosen, view<float> y) {
     for (long t = 0; t < x.rows; ++t) {
         long slot[few_rows];

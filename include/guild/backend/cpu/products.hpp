@@ -74,7 +74,7 @@ template <class W> void lay_out(const plain_kernels& how, const W& w, int e, lon
 }
 
 /// k rows of m numbers as blocks [words(k), columns] of panels, `stride` apart; row(i) is row i, times by(i). Two rows are read at a time.
-/// `InPlace`: row(i) stands in memory, and is fetched 8 rows before it is read. Rows a power of two apart share few sets of a cache: of more that are
+/// `InPlace`: row(i) stands in memory, and is fetched 8 rows before it is read, unless operands are rounded. Rows a power of two apart share few sets of a cache: of more that are
 /// fetched early, the first are gone when they are read (Zen 3, 256 rows of 8 KiB: 17 ms at 8 rows for what takes 20 at 16 and 21 at 32).
 template <bool InPlace, class Row, class By>
 void spread(const plain_kernels& how, long k, long m, long panels, Row row, By by, float* to, long stride) {
@@ -96,31 +96,40 @@ void spread(const plain_kernels& how, long k, long m, long panels, Row row, By b
     for (long p = 0; p < panels; ++p) std::fill(to + p * stride + laid, to + p * stride + all, 0.f);
 }
 
-/// Rows of n numbers, `stride` apart, that are read next: fetched by the tiles that are computed meanwhile, an equal part by each.
-struct rows_ahead {
-    const float* at = nullptr;
-    long rows = 0, n = 0, stride = 0;
-
+/// Rows of n numbers, `stride` apart, that are read next: fetched by the tiles over a depth k that are computed meanwhile, an equal part by each; of
+/// more rows than the tiles fetch times, the first.
+class rows_ahead {
+public:
+    rows_ahead() = default;
+    rows_ahead(const tile_kernels& with, long k, long tiles, const float* at, long rows, long n, long stride)
+        : at_(at), rows_(rows), calls_(std::max(k / with.fetch_depth, 1L)) {
+        const long row_lines = (n + 15) / 16, most = std::max(calls_ * tiles / std::max(rows, 1L), 1L);
+        lines_ = std::max((row_lines + most - 1) / most, 1L);
+        times_ = (row_lines + lines_ - 1) / lines_;
+        stride_ = stride;
+    }
     /// Rows [r, r + rows) of w_e, columns [c, c + n).
-    template <class W> static rows_ahead of(const W& w, int e, long r, long rows, long c, long n) {
-        if constexpr (in_place<W>) return {w.row(e, r) + c, rows, n, w.row_stride};
+    template <class W> static rows_ahead of(const tile_kernels& with, long k, long tiles, const W& w, int e, long r, long rows, long c, long n) {
+        if constexpr (in_place<W>) return {with, k, tiles, w.row(e, r) + c, rows, n, w.row_stride};
         else return {};
     }
-    /// What tile i of `tiles` over a depth k fetches; of more rows than the tiles fetch times, the first.
-    prefetch part(const tile_kernels& with, long k, long i, long tiles) const {
-        const long calls = std::max(k / with.fetch_depth, 1L), row_lines = (n + 15) / 16, most = std::max(calls * tiles / std::max(rows, 1L), 1L);
-        const long lines = (row_lines + most - 1) / most, times = lines > 0 ? (row_lines + lines - 1) / lines : 1;
-        const long row = i * calls / times, done = i * calls % times;
-        if (row >= rows) return {};
-        return {at + row * stride + done * lines * 16, lines, times - done, times, 4 * stride - 64 * times * lines};
+    /// What tile i fetches.
+    prefetch part(long i) const {
+        const long row = i * calls_ / times_, done = i * calls_ % times_;
+        if (row >= rows_) return {};
+        return {at_ + row * stride_ + done * lines_ * 16, lines_, times_ - done, times_, 4 * stride_ - 64 * times_ * lines_};
     }
+
+private:
+    const float* at_ = nullptr;
+    long rows_ = 0, stride_ = 0, calls_ = 0, lines_ = 0, times_ = 1;
 };
-/// Into the first-level cache the sums [height, wide] that the tile after the one of rows [top, top + height) adds to: below it, or after the last
-/// of `rows` rows at the top of the next columns.
-inline void fetch_sums(view<float> c, long row, long rows, long top, long height, long column, long wide) {
+/// Into the first-level cache the sums [height, wide] of the tile after the one of rows [top, top + height): below it, or after the last of `rows`
+/// rows at the top of the next columns, of which `end` is the last.
+inline void fetch_sums(view<float> c, long row, long rows, long top, long height, long column, long wide, long end) {
     const bool below = top + height < rows;
     const long first = below ? top + height : 0, last = std::min(first + height, rows), from = below ? column : column + wide;
-    if (from >= c.cols) return;
+    if (from >= end) return;
     for (long r = first; r < last; ++r)
         for (long i = 15; i < wide; i += 16) __builtin_prefetch(c.row(row + r) + from + i, 1);  // where 16 numbers end: they began in a line before
 }
@@ -150,30 +159,29 @@ inline void sum(const plain_kernels& how, long height, const float* a, const flo
 template <class W> void product(const plain_kernels& how, const groups<float>& g, const piece& at, view<const float> a, const W& w, view<float> c) {
     alignas(64) float rows[most_rows * row_stride], panel[depth_block * most_columns];
     const tile_kernels& with = *how.tiles;
+    const long begin = at.first * how.columns(), end = std::min(at.last * how.columns(), c.cols), tiles = detail::tiles_of(with, at.rows);
     for (long k0 = 0; k0 < a.cols; k0 += with.block) {
         const long k = std::min(with.block, a.cols - k0);
         gather(with, g, a, at.row, at.rows, k0, k, nullptr, rows);
-        for (long p = at.first; p < at.last; ++p) {
-            const long n0 = p * how.columns();
-            const long n = std::min(how.columns(), c.cols - n0);
-            detail::lay_out(how, w, at.expert, n0, n, k0, k, panel);
-            detail::rows_ahead next;
-            if (p + 1 < at.last) next = detail::rows_ahead::of(w, at.expert, n0 + n, std::min(how.columns(), c.cols - n0 - n), k0, k);
-            else if (k0 + k < a.cols)
-                next = detail::rows_ahead::of(w, at.expert, at.first * how.columns(), how.columns(), k0 + k, std::min(with.block, a.cols - k0 - k));
+        for (long n0 = begin; n0 < end; n0 += how.columns()) {
+            const auto outputs = [&](long from) { return std::min(how.columns(), end - from); };
+            const auto ahead = [&](long n, long depth) {
+                return detail::rows_ahead::of(with, k, tiles, w, at.expert, n, outputs(n), depth, std::min(with.block, a.cols - depth));
+            };
+            detail::lay_out(how, w, at.expert, n0, outputs(n0), k0, k, panel);
+            const bool last = n0 + how.columns() >= end;
+            const detail::rows_ahead next = !last ? ahead(n0 + how.columns(), k0) : k0 + k < a.cols ? ahead(begin, k0 + k) : detail::rows_ahead{};
             const detail::entered inside(with);
             long tile = 0;
             detail::each_tile(with, at.rows, [&](long top, long height) {
-                detail::fetch_sums(c, at.row, at.rows, top, height * with.granule, n0, how.columns());
-                detail::sum(how, height, rows + with.row_at(top, k), panel, k, c, at.row + top, at.rows - top, n0, k0 > 0,
-                            next.part(with, k, tile++, detail::tiles_of(with, at.rows)));
+                detail::fetch_sums(c, at.row, at.rows, top, height * with.granule, n0, how.columns(), end);
+                detail::sum(how, height, rows + with.row_at(top, k), panel, k, c, at.row + top, at.rows - top, n0, k0 > 0, next.part(tile++));
             });
         }
     }
     if (!g.factor) return;
-    const long first = at.first * how.columns(), last = std::min(at.last * how.columns(), c.cols);
     for (long r = at.row; r < at.row + at.rows; ++r)
-        for (long n = first; n < last; ++n) c(r, n) *= g.factor[r];
+        for (long n = begin; n < end; ++n) c(r, n) *= g.factor[r];
 }
 
 /// da [rows, panels] (+)= dc w_e, at most 96 rows, in blocks of depth as `product`
@@ -181,30 +189,29 @@ template <class W>
 void input_gradient(const plain_kernels& how, const groups<float>& g, const piece& at, view<const float> dc, const W& w, view<float> da, into mode) {
     alignas(64) float rows[most_rows * row_stride], panels[depth_block * group_columns], decoded[2][group_columns];
     const tile_kernels& with = *how.tiles;
-    const long width = group_columns / how.columns(), stride = depth_block * how.columns();
+    const long stride = depth_block * how.columns(), begin = at.first * how.columns(), end = std::min(at.last * how.columns(), da.cols);
     for (long k0 = 0; k0 < dc.cols; k0 += with.block) {
         const long k = std::min(with.block, dc.cols - k0);
         const bool add = k0 > 0 || mode == into::add;
         gather(with, g.direct(), dc, at.row, at.rows, k0, k, nullptr, rows);
-        for (long first = at.first; first < at.last; first += width) {
-            const long count = std::min(width, at.last - first), m0 = first * how.columns(), m = std::min(count * how.columns(), da.cols - m0);
-            const long begin = at.first * how.columns(), end = std::min(at.last * how.columns(), da.cols);
-            detail::rows_ahead next;
-            if (m0 + m < end) next = detail::rows_ahead::of(w, at.expert, k0, k, m0 + m, std::min(group_columns, end - m0 - m));
-            else if (k0 + k < dc.cols)
-                next =
-                    detail::rows_ahead::of(w, at.expert, k0 + k, std::min(with.block, dc.cols - k0 - k), begin, std::min(group_columns, end - begin));
+        for (long m0 = begin; m0 < end; m0 += group_columns) {
+            const long m = std::min(group_columns, end - m0), count = (m + how.columns() - 1) / how.columns();
             const auto row = [&](long i) { return detail::numbers(w, at.expert, k0 + i, m0, m, decoded[i % 2]); };
+            const auto ahead = [&](long depth, long from) {
+                return detail::rows_ahead::of(with, k, detail::tiles_of(with, at.rows) * count, w, at.expert, depth,
+                                              std::min(with.block, dc.cols - depth), from, std::min(group_columns, end - from));
+            };
+            const detail::rows_ahead next = m0 + m < end ? ahead(k0, m0 + m) : k0 + k < dc.cols ? ahead(k0 + k, begin) : detail::rows_ahead{};
             detail::spread<detail::in_place<W>>(
                 how, k, m, count, row, [](long) { return 1.f; }, panels, stride);
             const detail::entered inside(with);
-            const long tiles = detail::tiles_of(with, at.rows) * count;
-            for (long p = 0, tile = 0; p < count; ++p)
+            long tile = 0;
+            for (long p = 0; p < count; ++p)
                 detail::each_tile(with, at.rows, [&](long top, long height) {
                     const long column = m0 + p * how.columns();
-                    detail::fetch_sums(da, at.row, at.rows, top, height * with.granule, column, how.columns());
+                    detail::fetch_sums(da, at.row, at.rows, top, height * with.granule, column, how.columns(), end);
                     detail::sum(how, height, rows + with.row_at(top, k), panels + p * stride, k, da, at.row + top, at.rows - top, column, add,
-                                next.part(with, k, tile++, tiles));
+                                next.part(tile++));
                 });
         }
     }
@@ -229,7 +236,7 @@ inline void weight_gradient(const plain_kernels& how, const groups<float>& g, co
                     right, stride);
                 const detail::entered inside(with);
                 detail::each_tile(with, n, [&](long top, long height) {
-                    detail::fetch_sums(out, n0, n, top, height * with.granule, m0, group_columns);
+                    detail::fetch_sums(out, n0, n, top, height * with.granule, m0, group_columns, a.cols);
                     for (long p = 0; p < panels; ++p)
                         detail::sum(how, height, left + with.row_at(top, k), right + p * stride, k, out, n0 + top, n - top, m0 + p * how.columns(),
                                     true, {});

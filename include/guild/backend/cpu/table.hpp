@@ -35,7 +35,8 @@ inline constexpr long most_lines = 112, padded_lines = (most_lines + 31) / 32 * 
 inline constexpr long row_stride = 256 + 16;
 
 /// What a tile fetches into the cache while it computes: `lines` cache lines from `at` on, the next ones for every further `fetch_depth` of the
-/// depth. Of rows that do not follow each other `left` times are left of the row, then `at` moves by `skip` bytes to the next, of `times`.
+/// depth. Of rows that do not follow each other `left` times are left of the row, then `at` moves by `skip` bytes to the next, of `times`; left 0: all follow
+/// each other.
 struct prefetch {
     const void* at = nullptr;
     long lines = 0, left = 0, times = 0, skip = 0;
@@ -73,9 +74,10 @@ using one_row_kernel = void (*)(const float* a, const float* b, long k, long pan
 struct one_network {
     const float *up, *down;
 };
+/// How many of them one call takes.
 inline constexpr int most_networks = 4;
-/// A row x [H] through n <= most_networks networks of that kind with SwiGLU: y [n, H] =, padded to whole panels; a is scratch of n panels for
-/// each register of F.
+/// A row x [H] through n <= most_networks networks of that kind with SwiGLU: y [n, H] =, padded to whole panels; a [n, F] is scratch, padded to
+/// whole registers.
 using few_swiglu_kernel = void (*)(const float* x, long H, long F, const one_network* w, int n, float* a, float* y);
 
 /// The kernels of one arithmetic. tile[(r - 1) / granule] serves r rows.

@@ -1,32 +1,28 @@
 // One row through matrices whose depth is a single block, without a call in between: what a small layer costs. The bits of `tile`.
 
-/// f(q, its two registers of sums) for N products of a row a(q) [k] and a panel b(q): enough of them hide the latency of each.
-template <int N, class A, class B, class F> inline void some_products(const A& a, const B& b, long k, const F& f) {
+/// f(i, its two registers of sums) for N products from i on of a row a(i) [k] and a panel b(i): enough of them hide the latency of each.
+template <int N, class A, class B, class F> inline void some_products(long i, const A& a, const B& b, long k, const F& f) {
     const float *row[N], *from[N];
     vec::reg first[N], second[N];
     GUILD_CPU_UNROLL
-    for (int q = 0; q < N; ++q) row[q] = a(q), from[q] = b(q), first[q] = second[q] = vec::zero();
-    for (long i = 0; i < k; ++i) {
+    for (int q = 0; q < N; ++q) row[q] = a(i + q), from[q] = b(i + q), first[q] = second[q] = vec::zero();
+    for (long j = 0; j < k; ++j) {
         GUILD_CPU_UNROLL
         for (int q = 0; q < N; ++q) {
-            const vec::reg x = vec::all(row[q] + i);
-            first[q] = vec::fma(x, vec::load(from[q] + i * columns), first[q]);
-            second[q] = vec::fma(x, vec::load(from[q] + i * columns + lanes), second[q]);
+            const vec::reg x = vec::all(row[q] + j);
+            first[q] = vec::fma(x, vec::load(from[q] + j * columns), first[q]);
+            second[q] = vec::fma(x, vec::load(from[q] + j * columns + lanes), second[q]);
         }
     }
     GUILD_CPU_UNROLL
-    for (int q = 0; q < N; ++q) f(q, first[q], second[q]);
+    for (int q = 0; q < N; ++q) f(i + q, first[q], second[q]);
 }
-/// f(i, sums) for products i < n.
+/// The same for n products.
 template <class A, class B, class F> inline void each_product(long n, const A& a, const B& b, long k, const F& f) {
     long i = 0;
-    const auto some = [&](auto some_of) {
-        some_of([&](int q) { return a(i + q); }, [&](int q) { return b(i + q); }, k,
-                [&](int q, vec::reg first, vec::reg second) { f(i + q, first, second); });
-    };
-    for (; i + 4 <= n; i += 4) some([](const auto&... p) { some_products<4>(p...); });
-    if (n - i >= 2) some([](const auto&... p) { some_products<2>(p...); }), i += 2;
-    if (n > i) some([](const auto&... p) { some_products<1>(p...); });
+    for (; i + 4 <= n; i += 4) some_products<4>(i, a, b, k, f);
+    if (n - i >= 2) some_products<2>(i, a, b, k, f), i += 2;
+    if (n > i) some_products<1>(i, a, b, k, f);
 }
 
 inline void one_row(const float* a, const float* b, long k, long panels, float* c) {

@@ -1,0 +1,124 @@
+#include <support/products.hpp>
+#include <support/left_behind.hpp>
+#include <support/matrix.hpp>
+
+#include <guild/core/random_weights.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <span>
+
+// Layers so small that a few tokens go one by one through their experts, without a plan: nothing but time may tell.
+
+namespace {
+using guild::view;
+constexpr long H = 40;
+
+/// Tokens [first, first + T) of many, and room for what a layer makes of them.
+struct tokens {
+    test::matrix<float> x, y;
+    tokens(long first, long T) : x(T, H), y(T, H) {
+        for (long t = 0; t < T; ++t)
+            for (long h = 0; h < H; ++h) x(t, h) = static_cast<float>(guild::normal(9, 0, first + t, h));
+    }
+    view<const float> result(long t) const { return {y.all().row(t), 1, H}; }
+};
+
+/// A small layer, and another road to its outputs: a training forward never goes token by token.
+template <class Gate> struct small_layer {
+    using model = guild::dynamic_model<Gate>;
+    using backend = guild::backend::eigen<>;
+    using packed = guild::packed_weights<model, float, backend>;
+
+    packed weights;
+    guild::layer<model, guild::packed<float>, backend> layer;
+
+    explicit small_layer(const guild::weights<model>& w) : weights(w, w.model), layer(weights) {}
+    explicit small_layer(int shared, int top_k = 2, guild::residual residual = guild::residual::none, int zero = 0)
+        : small_layer(guild::random_weights<model>(
+              3, {.config = {.hidden = H, .expert_hidden = 24, .routed_experts = 7, .top_k = top_k, .shared_experts = shared},
+                  .passive = {.zero = zero},
+                  .residual = residual})) {}
+
+    /// The inference of a batch has the bits of the training forward, and counts the same load.
+    void run(tokens& b, guild::workspace<float>& ws, const guild::batch& side = {}) const {
+        test::matrix<float> kept(b.y.rows(), H);
+        guild::tape<float> tape;
+        layer.forward(b.x, kept, tape, side);
+        layer.forward(b.x, b.y, ws, side);
+        CHECK(test::same_bits(b.y, kept));
+        CHECK(b.y.intact());
+        CHECK(layer.load(ws).count == layer.load(tape).count);
+        CHECK(layer.load(ws).total == layer.load(tape).total);
+    }
+};
+}  // namespace
+
+TEST_CASE("a small layer: a token has its bits alone, among a few and among many, and the load is that of the last batch") {
+    for (const int shared : {0, 1}) {
+        CAPTURE(shared);
+        const small_layer<guild::deepseek_moe_gate> s(shared);
+        guild::workspace<float> ws;
+        tokens all(0, 130);
+        s.run(all, ws);
+        for (const long T : {0, 1, 2, 3, 4, 5, 8, 9})
+            for (long first = 0; first + T <= 130; first += 31) {
+                CAPTURE(T);
+                tokens some(first, T);
+                s.run(some, ws);
+                for (long t = 0; t < T; ++t) CHECK(test::same_bits(some.result(t), all.result(first + t)));
+            }
+    }
+}
+
+TEST_CASE("a small layer: holes, padding, every number of experts, and what such layers leave to others") {
+    guild::workspace<float> ws;
+    for (long T = 1; T <= 9; ++T) {
+        CAPTURE(T);
+        tokens x(50, T);
+        std::array<bool, 9> padded{};
+        for (std::size_t t = 0; t < padded.size(); ++t) padded[t] = t % 3 == 1;
+        small_layer<guild::deepseek_moe_gate>(1).run(x, ws, {.padding = std::span(padded).first(static_cast<std::size_t>(T))});
+        small_layer<guild::gshard_capacity_gate>(0).run(x, ws);
+        small_layer<guild::remoe_gate>(1).run(x, ws);
+        for (const int top_k : {1, 3, 7}) small_layer<guild::deepseek_moe_gate>(0, top_k).run(x, ws);
+        small_layer<guild::deepseek_moe_gate>(1, 2, guild::residual::plain).run(x, ws);
+        small_layer<guild::deepseek_moe_gate>(1, 4, guild::residual::none, 3).run(x, ws);
+    }
+}
+
+TEST_CASE("a small layer: more rows than reserved are refused before y is written") {
+    const small_layer<guild::deepseek_moe_gate> s(1);
+    guild::workspace<float> ws;
+    ws.reserve(s.layer, 4, 7);
+    tokens b(0, 4);
+    b.y.fill(-1);
+    CHECK_THROWS_WITH_AS(s.layer.forward(b.x, b.y, ws), "guild::workspace: reserved for 7 routed rows, this batch has 8", guild::shape_error);
+    for (long t = 0; t < 4; ++t) CHECK(std::ranges::all_of(std::span(b.y.all().row(t), H), [](float v) { return v == -1; }));
+    CHECK_THROWS_AS(s.layer.load(ws), guild::argument_error);
+}
+
+TEST_CASE("a small layer: whatever the caller has set for denormals and rounding, on his own thread") {
+    const small_layer<guild::deepseek_moe_gate> s(1);
+    guild::workspace<float> ws;
+    for (const long T : {2, 30}) {
+        tokens usual(0, T), found(0, T);
+        for (tokens* b : {&usual, &found})
+            for (long t = 0; t < T; ++t)
+                for (long h = 1; h < H; h += 2) b->x(t, h) *= std::numeric_limits<float>::min();
+        s.run(usual, ws);
+        for (const unsigned mode : test::environments()) {
+            CAPTURE(mode);
+            const bool kept = [&] {
+                const test::left_behind caller(mode);
+                s.layer.forward(found.x, found.y, ws);
+                return caller.kept();
+            }();
+            CHECK(kept);
+            CHECK(test::same_bits(found.y, usual.y));
+        }
+    }
+}
