@@ -2,13 +2,13 @@
 # Installs what building guild needs and this machine lacks, from the Debian or Ubuntu packages. Does nothing where nothing is missing.
 #
 #   sh cmake/setup.sh        tests, examples, benchmarks
-#   sh cmake/setup.sh ci     also what .ci/run checks with: clang, clang-format
+#   sh cmake/setup.sh ci     also what .ci/run checks with: clang, its sanitizers, clang-format
 set -eu
 
 wanted='libeigen3-dev doctest-dev libbenchmark-dev nlohmann-json3-dev libcli11-dev'
 case "${1-}" in
     '') ;;
-    ci) wanted="$wanted clang libclang-rt-dev clang-format" ;;
+    ci) wanted="$wanted clang libclang-rt-dev llvm clang-format" ;;   # llvm: names and lines for the sanitizers
     *) echo "usage: sh cmake/setup.sh [ci]" >&2; exit 2 ;;
 esac
 

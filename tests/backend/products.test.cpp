@@ -38,7 +38,7 @@ template <class W> struct weights {
     stack<const W> view;
     weights(long E, long expert_stride, long row_stride, long first) : memory(static_cast<std::size_t>(E * expert_stride)) {
         for (std::size_t i = 0; i < memory.size(); ++i) memory[i] = W(static_cast<guild::scalar_of<W>>(guild::normal(2, 0, 0, static_cast<long>(i))));
-        view = {memory.data() + first, expert_stride, row_stride};
+        view = {E > 0 ? memory.data() + first : nullptr, expert_stride, row_stride};
     }
 };
 template <class W> std::vector<weights<W>> layouts(long E, long N, long M) {

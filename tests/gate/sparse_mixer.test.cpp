@@ -23,7 +23,7 @@ picked published(numbers z, int K, double jitter, const double* u, bool training
     const std::size_t E = z.size();
     picked out{{}, {}, numbers(E, 0)};
     std::vector<bool> gone(E, false);
-    for (int k = 0; k < K; ++k, u += E + 1) {
+    for (int k = 0; k < K; ++k, u += u ? E + 1 : 0) {
         double m = -inf;
         for (std::size_t i = 0; i < E; ++i)
             if (!gone[i]) m = std::max(m, z[i]);

@@ -50,7 +50,7 @@ TEST_CASE("the gradient of the whole model, balance losses included, tied and un
         double length = 0;
         for (std::size_t i = 0; i < weights.size(); ++i) {
             CAPTURE(weights[i].name);
-            const long n = std::min(weights[i].size(), 40L), from = (weights[i].size() - n) / 2;  // of large tensors a part
+            const long n = std::min(weights[i].size(), 6L), from = (weights[i].size() - n) / 2;  // a few: parts.test.cpp has every adjoint whole
             check_gradient(value, weights[i].data + from, n, gradients[i].data + from);
             for (long j = 0; j < weights[i].size(); ++j) length += std::abs(gradients[i].data[j]);
         }

@@ -1,10 +1,10 @@
-# Runs ${program} twice, cut short, on different numbers of threads: it ends well, writes all it says, and the same bits both times.
+# Runs ${program} twice, cut short, on a short text, on different numbers of threads: it ends well, writes all it says, and the same bits both times.
 set(files deepseek_moe.safetensors gshard.safetensors loss.svg experts.svg)
 foreach(threads 1 3)
     set(out ${folder}/threads_${threads})
     file(REMOVE_RECURSE ${out})
-    execute_process(COMMAND ${program} --steps 6 --length 40 --threads ${threads} --out ${out} --json ${out}/report.json RESULT_VARIABLE code
-                    OUTPUT_VARIABLE said ERROR_VARIABLE complaint)
+    execute_process(COMMAND ${program} --text ${CMAKE_CURRENT_LIST_DIR}/../../../LICENSE --steps 6 --length 40 --threads ${threads}
+                            --out ${out} --json ${out}/report.json RESULT_VARIABLE code OUTPUT_VARIABLE said ERROR_VARIABLE complaint)
     if(NOT code STREQUAL 0 OR NOT complaint STREQUAL "")
         message(FATAL_ERROR "exit code ${code}, expected 0\n${said}${complaint}")
     endif()

@@ -30,8 +30,8 @@ template <class T> struct view {
     requires(std::same_as<C, const T> && !std::is_const_v<T>) constexpr operator view<C>() const { return {data, rows, cols, stride}; }
     constexpr T* row(long r) const { return data + r * stride; }
     constexpr T& operator()(long r, long c) const { return data[r * stride + c]; }
-    /// Columns [first, first + n).
-    constexpr view columns(long first, long n) const { return {data + first, rows, n, stride}; }
+    /// Columns [first, first + n); a view without rows may have no data.
+    constexpr view columns(long first, long n) const { return {data ? data + first : data, rows, n, stride}; }
 };
 
 }  // namespace guild::inline v0
