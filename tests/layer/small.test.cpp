@@ -62,8 +62,11 @@ TEST_CASE("a small layer: a token has its bits alone, among a few and among many
         CAPTURE(shared);
         const small_layer<guild::deepseek_moe_gate> s(shared);
         guild::workspace<float> ws;
-        tokens all(0, 130);
+        tokens few(0, 4), all(0, 130);
+        s.run(few, ws);
+        CHECK(ws.plan.rows == 0);  // it went token by token
         s.run(all, ws);
+        CHECK(ws.plan.rows == 260);
         for (const long T : {0, 1, 2, 3, 4, 5, 8, 9})
             for (long first = 0; first + T <= 130; first += 31) {
                 CAPTURE(T);
