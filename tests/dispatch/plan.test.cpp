@@ -26,7 +26,7 @@ void make(plan& p, const ids& expert, int W, int E) {
 ids list(const buffer<int>& b, std::size_t n) { return {b.data(), b.data() + n}; }
 
 /// The plan that a stable sort gives.
-void check(const plan& p, const ids& expert, int W, int E) {
+void check_plan(const plan& p, const ids& expert, int W, int E) {
     ids slots;
     for (int i = 0; i < static_cast<int>(expert.size()); ++i)
         if (expert[static_cast<std::size_t>(i)] != no_expert) slots.push_back(i);
@@ -80,7 +80,7 @@ TEST_CASE("plan: a stable sort of any choice, with holes, whatever the plan held
         }
         CAPTURE(seed);
         make(p, expert, W, E);
-        check(p, expert, W, E);
+        check_plan(p, expert, W, E);
     }
 }
 TEST_CASE("plan: no tokens, no rows, one expert, all to one") {
@@ -89,11 +89,11 @@ TEST_CASE("plan: no tokens, no rows, one expert, all to one") {
     CHECK(p.rows == 0);
     CHECK(list(p.offset, 4) == ids{0, 0, 0, 0});
     make(p, {-1, -1, -1, -1}, 2, 3);
-    check(p, {-1, -1, -1, -1}, 2, 3);
+    check_plan(p, {-1, -1, -1, -1}, 2, 3);
     make(p, ids(9, 0), 1, 1);
-    check(p, ids(9, 0), 1, 1);
+    check_plan(p, ids(9, 0), 1, 1);
     make(p, ids(9, 4), 1, 5);
-    check(p, ids(9, 4), 1, 5);
+    check_plan(p, ids(9, 4), 1, 5);
 }
 TEST_CASE("plan: an expert that does not exist is named") {
     CHECK(error_of({0, 1, 2, 3}, 2, 3) == "guild::layer: the gate chose expert 3 for token 1, expected one of 3");

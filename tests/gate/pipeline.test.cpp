@@ -84,7 +84,7 @@ struct setting {
     numbers d_score{};
     token<double> at() const { return {.index = 3, .position = 11, .training = true, .seed = 5, .learned = learned.data(), .state = state.data()}; }
 };
-template <class S> test::row<S> load(const setting& s) {
+template <class S> test::row<S> loaded(const setting& s) {
     auto r = row_of<S>(s.logit, static_cast<int>(s.d_weight.size()));
     r.n.extra = static_cast<int>(s.extra.size());
     for (int i = 0; i < r.n.extra; ++i) r.extra[i] = S(s.extra[static_cast<std::size_t>(i)]);
@@ -98,7 +98,7 @@ template <class Pipeline> gradient by_adjoint(const Pipeline& stages, const sett
     for (int k = 0; k < g.n.slots; ++k) g.weight[k] = s.d_weight[static_cast<std::size_t>(k)];
     numbers learned(s.learned.size(), 7.);  // to be added to
     g.learned = learned.data();
-    stages.backward(s.at(), load<double>(s), g, s.d_score.empty() ? nullptr : s.d_score.data());
+    stages.backward(s.at(), loaded<double>(s), g, s.d_score.empty() ? nullptr : s.d_score.data());
     CHECK(g.learned == learned.data());
     for (double& l : learned) l -= 7;
     return {{g.score.part, g.score.part + s.logit.size()}, {g.extra.part, g.extra.part + s.extra.size()}, learned};
@@ -107,7 +107,7 @@ template <class Pipeline> gradient by_adjoint(const Pipeline& stages, const sett
 template <class Pipeline> gradient by_duals(const Pipeline& stages, const setting& s) {
     std::vector<dual<double>> learned(s.learned.begin(), s.learned.end());
     const auto along = [&](auto seed) {
-        auto r = load<dual<double>>(s);
+        auto r = loaded<dual<double>>(s);
         seed(r);
         token<dual<double>> t{.index = 3, .position = 11, .training = true, .seed = 5, .learned = learned.data(), .state = s.state.data()};
         double sum = 0;
@@ -151,7 +151,7 @@ TEST_CASE("pipeline: every stage gets its own learned numbers and state, forward
     setting s = some(stages, 4, 2);
     s.learned = {1, 2, 10, 20, 30};
     s.state = {100, 0, 0, 1000, 0, 0, 0};
-    auto r = load<double>(s);
+    auto r = loaded<double>(s);
     stages.forward(s.at(), r);
     for (int e = 0; e < 4; ++e) CHECK(r.score[e] == doctest::Approx(2 * (s.logit[static_cast<std::size_t>(e)] + 3 + 100 + 60 + 1000)));
     const gradient g = by_adjoint(stages, s);
