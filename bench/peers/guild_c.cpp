@@ -1,3 +1,5 @@
+#include <guild/core/convert.hpp>
+#include <guild/core/int8.hpp>
 #include <guild/layer.hpp>
 #include <guild/parallel/thread_pool.hpp>
 
@@ -52,24 +54,41 @@ template <class B, class Network> concept packs = requires(const B& b, const Net
 template <class Format>
 using inference = std::conditional_t<packs<backend, typename guild::weights_view<Format>::network>, packed_layer<Format>, plain_layer<Format>>;
 
-/// How weights of a format are computed fastest: bf16 rounds activations, as the others do, where there are instructions for that.
+/// How weights of a format are computed fastest: bf16 rounds activations, as the others do, where there are instructions for that; int8
+/// quantises them.
 template <class Format> guild::cpu::arithmetic fastest() {
+    if (std::is_same_v<Format, guild::int8>) return guild::cpu::arithmetic::int8;
     if (!std::is_same_v<Format, guild::bf16> || guild::cpu::active() < guild::cpu::isa::avx512_bf16) return guild::cpu::arithmetic::fp32;
     return guild::cpu::active() == guild::cpu::isa::amx ? guild::cpu::arithmetic::bf16 : guild::cpu::arithmetic::bf16_chain;
+}
+
+model model_of(const description& d) {
+    return {.config = {.hidden = static_cast<int>(d.H),
+                       .expert_hidden = static_cast<int>(d.F),
+                       .routed_experts = static_cast<int>(d.E),
+                       .top_k = static_cast<int>(d.K),
+                       .shared_experts = static_cast<int>(d.S)}};
+}
+template <class Format> guild::weights_view<Format> view_of(const description& d) {
+    const auto at = [](const void* p, long expert_stride, long row_stride) {
+        return guild::stack<const Format>{static_cast<const Format*>(p), expert_stride, row_stride};
+    };
+    guild::weights_view<Format> w;
+    w.router = {d.router, 0, d.H};
+    w.experts.gate = at(d.gate, d.expert_stride, d.H);
+    w.experts.up = at(d.up, d.expert_stride, d.H);
+    w.experts.down = at(d.down, d.H * d.F, d.F);
+    w.shared.gate = at(d.shared_gate, 0, d.H);
+    w.shared.up = at(d.shared_up, 0, d.H);
+    w.shared.down = at(d.shared_down, 0, d.S * d.F);
+    return w;
 }
 
 template <class Format> class mixture_of final : public mixture {
 public:
     explicit mixture_of(const description& d)
-        : model_{.config = {.hidden = static_cast<int>(d.H),
-                            .expert_hidden = static_cast<int>(d.F),
-                            .routed_experts = static_cast<int>(d.E),
-                            .top_k = static_cast<int>(d.K),
-                            .shared_experts = static_cast<int>(d.S)}},
-          pool_(d.threads),
-          backend_(guild::threads{pool_}, fastest<Format>()),
-          plain_(view_of(d), model_, backend_) {
-        if (!d.training) inference_.emplace(view_of(d), model_, backend_);
+        : model_(model_of(d)), pool_(d.threads), backend_(guild::threads{pool_}, fastest<Format>()), plain_(view_of<Format>(d), model_, backend_) {
+        if (!d.training) inference_.emplace(view_of<Format>(d), model_, backend_);
     }
     void forward(const float* x, long T, float* y) override {
         const long H = model_.config.hidden;
@@ -92,21 +111,6 @@ public:
     }
 
 private:
-    static guild::weights_view<Format> view_of(const description& d) {
-        const auto at = [](const void* p, long expert_stride, long row_stride) {
-            return guild::stack<const Format>{static_cast<const Format*>(p), expert_stride, row_stride};
-        };
-        guild::weights_view<Format> w;
-        w.router = {d.router, 0, d.H};
-        w.experts.gate = at(d.gate, d.expert_stride, d.H);
-        w.experts.up = at(d.up, d.expert_stride, d.H);
-        w.experts.down = at(d.down, d.H * d.F, d.F);
-        w.shared.gate = at(d.shared_gate, 0, d.H);
-        w.shared.up = at(d.shared_up, 0, d.H);
-        w.shared.down = at(d.shared_down, 0, d.S * d.F);
-        return w;
-    }
-
     model model_;
     guild::thread_pool pool_;
     backend backend_;
@@ -116,6 +120,32 @@ private:
     guild::workspace<float> workspace_;
     guild::tape<float> tape_;
     bool trained_ = false;
+};
+
+/// In int8, made of the caller's floats; for forward alone.
+class quantised final : public mixture {
+    using format = guild::int8;
+
+public:
+    explicit quantised(const description& d)
+        : pool_(d.threads),
+          backend_(guild::threads{pool_}, fastest<format>()),
+          weights_(guild::convert<format>(view_of<float>(d), model_of(d), pool_), model_of(d), backend_),
+          layer_(weights_, backend_) {}
+    void forward(const float* x, long T, float* y) override {
+        const long H = weights_.model().config.hidden;
+        layer_.forward({x, T, H}, {y, T, H}, workspace_);
+    }
+    void train(const float*, long, float*, const float*, float*) override { throw guild::argument_error("int8 does not train"); }
+    const guild::choice<float>& choice() const override { return workspace_.gate.choice; }
+    guild::weights<model, float>& gradient() override { throw guild::argument_error("int8 does not train"); }
+
+private:
+    guild::thread_pool pool_;
+    backend backend_;
+    guild::packed_weights<model, format, backend> weights_;
+    guild::layer<model, guild::packed<format>, backend> layer_;
+    guild::workspace<float> workspace_;
 };
 
 std::string error;
@@ -134,13 +164,14 @@ extern "C" {
 
 const char* guild_error() { return error.c_str(); }
 
-/// Null after an error. `format`: "float" or "bf16". The weights must outlive the mixture.
+/// Null after an error. `format`: "float", "bf16" or "int8", of which the last is made of floats. The weights must outlive the mixture.
 mixture* guild_create(const description* d, const char* format) {
     mixture* made = nullptr;
     guarded([&] {
         if (std::strcmp(format, "float") == 0) made = new mixture_of<float>(*d);
         else if (std::strcmp(format, "bf16") == 0) made = new mixture_of<guild::bf16>(*d);
-        else throw guild::argument_error(std::string("format is ") + format + ", expected float or bf16");
+        else if (std::strcmp(format, "int8") == 0) made = new quantised(*d);
+        else throw guild::argument_error(std::string("format is ") + format + ", expected float, bf16 or int8");
     });
     return made;
 }

@@ -33,7 +33,7 @@ PRESETS = {
     "small": Shape(H=256, F=128, E=16, K=4, S=2),
     "small_unshared": Shape(H=128, F=192, E=8, K=2),
 }
-BYTES = {"float": 4, "bf16": 2}
+BYTES = {"float": 4, "bf16": 2, "int8": 1}
 
 
 def aligned(shape, dtype):
@@ -59,14 +59,14 @@ class Weights:
     """Random weights, uniform with variance 1 / fan-in; a random router chooses uniformly among the experts.
 
     router [E, H] float32; w13 [E, 2 F, H], gate over up; down [E, H, F]; shared13 [2 S F, H]; shared_down [H, S F]. In bf16 these
-    hold bits (uint16). Nobody may write to them: all contenders read the same memory unless they pack a copy of their own.
+    hold bits (uint16); for int8 they are float32, of which everybody makes int8 in his own way. Nobody may write to them: all contenders read the same memory unless they pack a copy of their own.
     """
 
     def __init__(self, shape, format, seed=1):
         self.shape, self.format = shape, format
         random = np.random.default_rng(seed)
         H, F, E, S = shape.H, shape.F, shape.E, shape.S
-        dtype = np.float32 if format == "float" else np.uint16
+        dtype = np.uint16 if format == "bf16" else np.float32
 
         def fill(rows, columns, experts=None):
             w = aligned((experts or 1, rows, columns), dtype)
@@ -74,7 +74,7 @@ class Weights:
                 numbers = random.random(one.shape, np.float32)
                 numbers -= 0.5
                 numbers *= np.sqrt(12 / max(columns, 1))
-                one[...] = numbers if format == "float" else round_bf16(numbers)
+                one[...] = round_bf16(numbers) if format == "bf16" else numbers
             return w if experts else w[0]
 
         self.router = (random.standard_normal((E, H), np.float32) / np.sqrt(H)).astype(np.float32)

@@ -1,4 +1,5 @@
-"""llama.cpp's operators for mixtures (ggml): mul_mat_id over the routed experts, mul_mat over the shared ones, over the weights as they are.
+"""llama.cpp's operators for mixtures (ggml): mul_mat_id over the routed experts, mul_mat over the shared ones, over the weights as they
+are; int8 as its Q8_0, in blocks of 32 with a scale each.
 
     python bench/peers/llama_cpp_moe.py [options of run.py]
 
@@ -15,7 +16,7 @@ import numpy as np
 from layer import Peer, aligned
 
 missing = None if importlib.util.find_spec("llama_cpp") else "not installed"
-F32, I32, BF16 = 0, 26, 30  # ggml_type
+F32, Q8_0, I32, BF16 = 0, 8, 26, 30  # ggml_type
 
 
 class _Context(ctypes.Structure):
@@ -30,6 +31,7 @@ class _Library:
         "ggml_new_tensor_3d": [ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64],
         "ggml_view_2d": [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_size_t, ctypes.c_size_t],
         "ggml_backend_cpu_buffer_from_ptr": [ctypes.c_void_p, ctypes.c_size_t],
+        "ggml_quantize_chunk": [ctypes.c_int, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 3, ctypes.c_void_p],
         "ggml_backend_cpu_set_n_threads": [ctypes.c_void_p, ctypes.c_int],
     }
 
@@ -77,17 +79,24 @@ class _Tensors:
 
 class LlamaCpp(Peer):
     name = "llama.cpp"
+    formats = ("float", "bf16", "int8")
 
     def __init__(self, weights, threads, most_tokens, training):
         self.c, s = _Library(), weights.shape
-        self.shape, kind = s, F32 if weights.format == "float" else BF16
+        self.shape = s
         self.backend = self.c.backend_cpu_init()
         self.c.backend_cpu_set_n_threads(self.backend, threads)
-        self.weights = w = _Tensors(self.c)
-        self.up, self.down = w.over(weights.w13, kind, s.H, 2 * s.F, s.E), w.over(weights.down, kind, s.F, s.H, s.E)
+        self.weights, self.kind = _Tensors(self.c), {"float": F32, "bf16": BF16, "int8": Q8_0}[weights.format]
+        self.up, self.down = self.stored(weights.w13, s.H, 2 * s.F, s.E), self.stored(weights.down, s.F, s.H, s.E)
         if s.S:
-            self.shared_up = w.over(weights.shared13, kind, s.H, 2 * s.S * s.F, 1)
-            self.shared_down = w.over(weights.shared_down, kind, s.S * s.F, s.H, 1)
+            self.shared_up = self.stored(weights.shared13, s.H, 2 * s.S * s.F, 1)
+            self.shared_down = self.stored(weights.shared_down, s.S * s.F, s.H, 1)
+
+    def stored(self, w, columns, rows, experts):
+        if self.kind == Q8_0:
+            plain, w = w, aligned(w.size // 32 * 34, np.uint8)
+            self.c.quantize_chunk(Q8_0, plain.ctypes.data, w.ctypes.data, 0, rows * experts, columns, None)
+        return self.weights.over(w, self.kind, columns, rows, experts)
 
     def prepare(self, batch):
         c, s, T = self.c, self.shape, len(batch.x)

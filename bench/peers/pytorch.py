@@ -1,5 +1,5 @@
-"""PyTorch on the CPU: a loop over the experts, grouped_mm, and a loop over weights that oneDNN or MKL packed. The loop and grouped_mm
-also train; as an optimiser does by default, gradients are dropped before each step, not set to zero.
+"""PyTorch on the CPU: a loop over the experts, grouped_mm, and a loop over weights that oneDNN or MKL packed or that were quantised to int8.
+The loop and grouped_mm also train; as an optimiser does by default, gradients are dropped before each step, not set to zero.
 
     python bench/peers/pytorch.py [options of run.py]
 """
@@ -33,7 +33,7 @@ class _Torch(Peer):
     def __init__(self, weights, threads, most_tokens, training):
         torch.set_num_threads(threads)
         self.shape = weights.shape
-        self.dtype = torch.float32 if weights.format == "float" else torch.bfloat16
+        self.dtype = torch.bfloat16 if weights.format == "bf16" else torch.float32
         self.training = training
         self.w13, self.down = tensor(weights.w13), tensor(weights.down)
         self.shared13, self.shared_down = tensor(weights.shared13), tensor(weights.shared_down)
@@ -188,7 +188,21 @@ class Mkl(_Packed):
         return torch.ops.mkl._mkl_linear(x, packed, plain, None, self.rows)
 
 
-PEERS = [Loop, Grouped, OneDnn, Mkl]
+class Quantised(_Packed):
+    """Dynamically quantised linear layers: int8 weights with a scale for each row, activations in 7 bits with a scale for each matrix."""
+
+    name = "pytorch int8"
+    formats = ("int8",)
+
+    def pack(self, w):
+        scale = w.abs().amax(1).double() / 127
+        return torch.ops.quantized.linear_prepack(torch.quantize_per_channel(w, scale, torch.zeros(len(w), dtype=torch.long), 0, torch.qint8), None)
+
+    def linear(self, x, packed, plain):
+        return torch.ops.quantized.linear_dynamic(x, packed, True)  # all 8 bits overflow where there is no VNNI
+
+
+PEERS = [Loop, Grouped, OneDnn, Mkl, Quantised]
 
 if __name__ == "__main__":
     import run
