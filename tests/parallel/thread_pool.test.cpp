@@ -1,11 +1,13 @@
 #include <doctest/doctest.h>
 #include <guild/parallel/thread_pool.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <barrier>
 #include <chrono>
 #include <cstdlib>
+#include <latch>
 #include <memory>
 #include <new>
 #include <numeric>
@@ -106,15 +108,33 @@ TEST_CASE("thread_pool: nothing is called for n < 1") {
 TEST_CASE("thread_pool: each thread takes one contiguous share, the caller the first") {
     const guild::thread_pool pool(3);
     for (const long n : {2L, 3L, 64L, 1000L}) {
+        const long shares = std::min(n, 3L), ranges = std::min(n, 64L);
+        std::latch begun(shares);  // a share that nobody had begun would be the caller's
         std::vector<std::thread::id> by(static_cast<std::size_t>(n));
         pool.run(n, [&](long begin, long end) {
+            for (long t = 0; t < shares; ++t)
+                if (begin == n * (ranges * t / shares) / ranges) begun.arrive_and_wait();
             for (long i = begin; i < end; ++i) by[static_cast<std::size_t>(i)] = std::this_thread::get_id();
         });
         CHECK(by.front() == std::this_thread::get_id());
         long changes = 0;
         for (std::size_t i = 1; i < by.size(); ++i) changes += by[i] != by[i - 1] ? 1 : 0;
-        CHECK(changes == (n < 3 ? n : 3) - 1);
+        CHECK(changes == shares - 1);
     }
+}
+
+TEST_CASE("thread_pool: a share that a sleeping worker has not begun is the caller's, and everybody's range is called once") {
+    const guild::thread_pool pool(4);
+    long taken = 0;
+    for (int repeat = 0; repeat < 200; ++repeat) {
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
+        std::vector<std::thread::id> by(4);
+        std::atomic<int> calls{0};
+        pool.run(4, [&](long begin, long) { by[static_cast<std::size_t>(begin)] = std::this_thread::get_id(), ++calls; });
+        CHECK(calls == 4);
+        taken += std::count(by.begin(), by.end(), std::this_thread::get_id()) - 1;
+    }
+    CHECK(taken > 0);
 }
 
 TEST_CASE("thread_pool: its threads do run at the same time") {

@@ -14,7 +14,8 @@
 namespace guild::inline v0 {
 
 /// A fixed number of threads, of which the caller of `run` is one. Thread t of N takes the ranges [C t / N, C (t + 1) / N) of the
-/// C = min(n, 64) ranges of `serial`, in ascending order: which ranges there are depends on n alone, who runs one on n and N alone.
+/// C = min(n, 64) ranges of `serial`, in ascending order; those that a worker has not begun when the caller has done his own, because it sleeps or
+/// others have its processor, the caller takes. Which ranges there are depends on n alone.
 ///
 /// `run` may be called from several threads at once and from inside f: while one run holds the threads, every other one
 /// calls all its ranges on its own caller, in ascending order, and so never waits for the first.
@@ -71,7 +72,7 @@ public:
     }
 
 private:
-    enum : int { idle, ready, leave };
+    enum : int { idle, ready, working, leave };
     struct alignas(64) worker {
         std::atomic<int> state{idle};
         std::exception_ptr failure;
@@ -92,6 +93,11 @@ private:
             workers_[i].state.notify_one();
         }
         std::exception_ptr failure = attempt(0);
+        for (std::size_t i = team; i-- > 0;)
+            if (claim(workers_[i], idle)) {
+                workers_[i].failure = attempt(static_cast<long>(i) + 1);
+                pending_.fetch_sub(1);
+            }
         for (int left = await_change(pending_, -1); left != 0;) left = await_change(pending_, left);
         for (std::size_t i = 0; i < team; ++i) {
             std::exception_ptr later = std::exchange(workers_[i].failure, nullptr);
@@ -125,9 +131,15 @@ private:
         } catch (...) { return std::current_exception(); }
         return nullptr;
     }
-    /// The life of a worker: every `ready` is answered by one decrement of pending_, and by nothing after it but a wake-up.
+    /// Whether the part that w was given is left to whoever asks: to the first one.
+    static bool claim(worker& w, int then) {
+        int found = ready;
+        return w.state.compare_exchange_strong(found, then);
+    }
+    /// The life of a worker: every part that it claims is answered by one decrement of pending_, and by nothing after it but a wake-up.
     void serve(worker& w, long part) const {
-        while (await_change(w.state, idle) == ready) {
+        while (await_change(w.state, idle) != leave) {
+            if (!claim(w, working)) continue;
             w.failure = attempt(part);
             w.processor = detail::current_processor();
             w.state.store(idle, std::memory_order_relaxed);
