@@ -13,13 +13,13 @@
 
 namespace guild::inline v0 {
 
-/// A fixed number of threads, of which the caller of `run` is one. Thread t of N takes the ranges [C t / N, C (t + 1) / N) of the
-/// C = min(n, 64) ranges of `serial`, in ascending order; those that a worker has not begun when the caller has done his own, because it sleeps or
-/// others have its processor, the caller takes. Which ranges there are depends on n alone.
+/// A fixed number of threads, of which the caller of `run` is one. The share of thread t of N are the ranges [C t / N, C (t + 1) / N) of the
+/// C = min(n, 64) ranges of `serial`, called in ascending order. The share of a worker that has begun none of it when the caller has done his own,
+/// because it sleeps or others have its processor, is the caller's too. Which ranges there are depends on n alone.
 ///
 /// `run` may be called from several threads at once and from inside f: while one run holds the threads, every other one
 /// calls all its ranges on its own caller, in ascending order, and so never waits for the first.
-/// When f throws, its thread skips the rest of its ranges, the other threads finish theirs, and the exception of the lowest
+/// When f throws, the rest of that share is skipped, the others are finished, and the exception of the lowest
 /// range is rethrown on the caller; whatever the timing, it is the same one that `serial` throws.
 /// What f wrote is visible to the caller when run returns. No allocation after construction. Threads that wait spin for
 /// some 10 microseconds, not at all where they outnumber their processors, then sleep. A worker that sleeps on a processor which another
@@ -76,7 +76,7 @@ private:
     struct alignas(64) worker {
         std::atomic<int> state{idle};
         std::exception_ptr failure;
-        int processor = -1;  ///< where it last was
+        std::atomic<int> processor{-1};  ///< where it last was
         bool moved = false;
         std::thread thread;
     };
@@ -115,10 +115,11 @@ private:
         free_.remove(detail::current_processor());
         for (std::size_t i = 0; i < team; ++i) {
             worker& w = workers_[i];
-            if (w.processor < 0) continue;
-            w.moved = !free_.has(w.processor);
+            const int there = w.processor.load(std::memory_order_relaxed);
+            if (there < 0) continue;
+            w.moved = !free_.has(there);
             moved |= w.moved;
-            free_.remove(w.processor);
+            free_.remove(there);
         }
         if (!moved || free_.empty()) return false;
         for (std::size_t i = 0; i < team; ++i)
@@ -139,9 +140,10 @@ private:
     /// The life of a worker: every part that it claims is answered by one decrement of pending_, and by nothing after it but a wake-up.
     void serve(worker& w, long part) const {
         while (await_change(w.state, idle) != leave) {
-            if (!claim(w, working)) continue;
-            w.failure = attempt(part);
-            w.processor = detail::current_processor();
+            const bool own = claim(w, working);
+            if (own) w.failure = attempt(part);
+            w.processor.store(detail::current_processor(), std::memory_order_relaxed);
+            if (!own) continue;
             w.state.store(idle, std::memory_order_relaxed);
             if (pending_.fetch_sub(1) == 1) pending_.notify_one();
         }
@@ -173,7 +175,7 @@ private:
     detail::processor_set own_;           ///< of the constructing thread
     mutable detail::processor_set free_;  ///< scratch
     mutable std::atomic<bool> busy_{false};
-    mutable std::atomic<int> pending_{0};  ///< workers that have not finished the run
+    mutable std::atomic<int> pending_{0};  ///< shares that nobody has finished, but the caller's first
     mutable void (*call_)(void*, long) = nullptr;
     mutable void* self_ = nullptr;
 };
