@@ -8,7 +8,7 @@ set -eu
 wanted='libeigen3-dev doctest-dev libbenchmark-dev nlohmann-json3-dev libcli11-dev'
 case "${1-}" in
     '') ;;
-    ci) wanted="$wanted clang libclang-rt-dev llvm clang-format" ;;   # llvm: names and lines for the sanitizers
+    ci) wanted="$wanted clang libclang-rt-dev llvm clang-format" ;;   # llvm: names for the sanitizers
     *) echo "usage: sh cmake/setup.sh [ci]" >&2; exit 2 ;;
 esac
 

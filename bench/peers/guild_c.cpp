@@ -164,7 +164,8 @@ extern "C" {
 
 const char* guild_error() { return error.c_str(); }
 
-/// Null after an error. `format`: "float", "bf16" or "int8", of which the last is made of floats. The weights must outlive the mixture.
+/// Null after an error. `format`: "float", "bf16" or "int8", of which the last is made of floats. The weights must outlive a
+/// mixture of the others.
 mixture* guild_create(const description* d, const char* format) {
     mixture* made = nullptr;
     guarded([&] {

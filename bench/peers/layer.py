@@ -59,7 +59,8 @@ class Weights:
     """Random weights, uniform with variance 1 / fan-in; a random router chooses uniformly among the experts.
 
     router [E, H] float32; w13 [E, 2 F, H], gate over up; down [E, H, F]; shared13 [2 S F, H]; shared_down [H, S F]. In bf16 these
-    hold bits (uint16); for int8 they are float32, of which everybody makes int8 in his own way. Nobody may write to them: all contenders read the same memory unless they pack a copy of their own.
+    hold bits (uint16); for int8 they are float32, of which everybody makes int8 in his own way. Nobody may write to them: all contenders
+    read the same memory unless they pack a copy of their own.
     """
 
     def __init__(self, shape, format, seed=1):

@@ -24,9 +24,10 @@ class _Context(ctypes.Structure):
 
 
 class _Library:
-    """The functions of ggml that are used: all take and return pointers, but for what `numbers` lists."""
+    """The functions of ggml that are used: all take and return pointers, but for what `signatures` and `results` list."""
 
-    numbers = {
+    results = {"ggml_gallocr_alloc_graph": ctypes.c_bool, "ggml_backend_graph_compute": ctypes.c_int, "ggml_quantize_chunk": ctypes.c_size_t}
+    signatures = {
         "ggml_init": [_Context],
         "ggml_new_tensor_3d": [ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64],
         "ggml_view_2d": [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_size_t, ctypes.c_size_t],
@@ -40,14 +41,17 @@ class _Library:
         self.files = [ctypes.CDLL(str(folder / f"libggml-{part}.so"), ctypes.RTLD_GLOBAL) for part in ("base", "cpu")]
 
     def __getattr__(self, name):
-        f = next(getattr(file, "ggml_" + name) for file in self.files if hasattr(file, "ggml_" + name))
-        f.restype = ctypes.c_void_p
-        f.argtypes = self.numbers.get("ggml_" + name)
+        name = "ggml_" + name
+        f = next((getattr(file, name) for file in self.files if hasattr(file, name)), None)
+        if not f:
+            raise AttributeError(f"the package has no {name}")
+        f.restype = self.results.get(name, ctypes.c_void_p)
+        f.argtypes = self.signatures.get(name)
 
         def call(*arguments):
             return f(*arguments) if f.argtypes else f(*map(ctypes.c_void_p, arguments))
 
-        setattr(self, name, call)
+        setattr(self, name.removeprefix("ggml_"), call)
         return call
 
 
@@ -59,7 +63,7 @@ class _Tensors:
         self.releases = [(c.free, self.context)]
 
     def __del__(self):
-        for release, what in self.releases:
+        for release, what in reversed(self.releases):
             release(what)
 
     def over(self, array, kind, *shape):
@@ -80,6 +84,7 @@ class _Tensors:
 class LlamaCpp(Peer):
     name = "llama.cpp"
     formats = ("float", "bf16", "int8")
+    copies = 1.0  # in int8; none of the others
 
     def __init__(self, weights, threads, most_tokens, training):
         self.c, s = _Library(), weights.shape
@@ -91,6 +96,10 @@ class LlamaCpp(Peer):
         if s.S:
             self.shared_up = self.stored(weights.shared13, s.H, 2 * s.S * s.F, 1)
             self.shared_down = self.stored(weights.shared_down, s.S * s.F, s.H, 1)
+
+    def __del__(self):
+        if getattr(self, "backend", None):
+            self.c.backend_free(self.backend)
 
     def stored(self, w, columns, rows, experts):
         if self.kind == Q8_0:
@@ -122,12 +131,14 @@ class LlamaCpp(Peer):
         c.build_forward_expand(graph, c.cpy(context, total, out))
         memory = c.gallocr_new(c.backend_cpu_buffer_type())
         b.releases.append((c.gallocr_free, memory))
-        c.gallocr_alloc_graph(memory, graph)
+        if not c.gallocr_alloc_graph(memory, graph):
+            raise MemoryError("ggml has no room for the graph")
         return graph, y, b
 
     def forward(self, prepared):
         graph, y, _ = prepared
-        self.c.backend_graph_compute(self.backend, graph)
+        if self.c.backend_graph_compute(self.backend, graph) != 0:
+            raise RuntimeError("ggml did not compute the graph")
         return y
 
     def numpy(self, result):

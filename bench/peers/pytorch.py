@@ -189,7 +189,8 @@ class Mkl(_Packed):
 
 
 class Quantised(_Packed):
-    """Dynamically quantised linear layers: int8 weights with a scale for each row, activations in 7 bits with a scale for each matrix."""
+    """Dynamically quantised linear layers: int8 weights with a scale for each row, activations with a scale for each matrix, in 7
+    bits where there is no VNNI."""
 
     name = "pytorch int8"
     formats = ("int8",)
@@ -199,7 +200,7 @@ class Quantised(_Packed):
         return torch.ops.quantized.linear_prepack(torch.quantize_per_channel(w, scale, torch.zeros(len(w), dtype=torch.long), 0, torch.qint8), None)
 
     def linear(self, x, packed, plain):
-        return torch.ops.quantized.linear_dynamic(x, packed, True)  # all 8 bits overflow where there is no VNNI
+        return torch.ops.quantized.linear_dynamic(x, packed, not torch.cpu._is_vnni_supported())  # 8 bits would overflow
 
 
 PEERS = [Loop, Grouped, OneDnn, Mkl, Quantised]
