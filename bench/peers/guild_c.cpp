@@ -48,7 +48,7 @@ template <class Format> struct plain_layer {
 template <class Format> struct packed_layer {
     guild::packed_weights<model, Format, backend> weights;
     guild::layer<model, guild::packed<Format>, backend> layer;
-    packed_layer(const guild::weights_view<Format>& w, const model& m, const backend& b) : weights(w, m, b), layer(weights, b) {}
+    template <class Weights> packed_layer(const Weights& w, const model& m, const backend& b) : weights(w, m, b), layer(weights, b) {}
 };
 template <class B, class Network> concept packs = requires(const B& b, const Network& n) { b.pack(n, 1L, 1L, 1L); };
 template <class Format>
@@ -130,11 +130,10 @@ public:
     explicit quantised(const description& d)
         : pool_(d.threads),
           backend_(guild::threads{pool_}, fastest<format>()),
-          weights_(guild::convert<format>(view_of<float>(d), model_of(d), pool_), model_of(d), backend_),
-          layer_(weights_, backend_) {}
+          inference_(guild::convert<format>(view_of<float>(d), model_of(d), pool_), model_of(d), backend_) {}
     void forward(const float* x, long T, float* y) override {
-        const long H = weights_.model().config.hidden;
-        layer_.forward({x, T, H}, {y, T, H}, workspace_);
+        const long H = inference_.weights.model().config.hidden;
+        inference_.layer.forward({x, T, H}, {y, T, H}, workspace_);
     }
     void train(const float*, long, float*, const float*, float*) override { throw guild::argument_error("int8 does not train"); }
     const guild::choice<float>& choice() const override { return workspace_.gate.choice; }
@@ -143,8 +142,7 @@ public:
 private:
     guild::thread_pool pool_;
     backend backend_;
-    guild::packed_weights<model, format, backend> weights_;
-    guild::layer<model, guild::packed<format>, backend> layer_;
+    packed_layer<format> inference_;
     guild::workspace<float> workspace_;
 };
 
