@@ -36,6 +36,12 @@ inline __m512 fma(__m512 a, __m512 b, __m512 c) {
 inline __m512 add(__m512 a, __m512 b) {
     return each<__m512, float>([&](int i) { return at<float>(a, i) + at<float>(b, i); });
 }
+inline __m512 min(__m512 a, __m512 b) {
+    return each<__m512, float>([&](int i) { return at<float>(a, i) < at<float>(b, i) ? at<float>(a, i) : at<float>(b, i); });
+}
+inline __m512 max(__m512 a, __m512 b) {
+    return each<__m512, float>([&](int i) { return at<float>(a, i) > at<float>(b, i) ? at<float>(a, i) : at<float>(b, i); });
+}
 inline __m512i slli_epi16(__m512i v, int n) {
     return each<__m512i, std::uint16_t>([&](int i) { return static_cast<std::uint16_t>(at<std::uint16_t>(v, i) << n); });
 }
@@ -132,6 +138,8 @@ inline void dpbssd(int c, int a, int b) {
 #define _mm512_set1_epi32(x) scalar::each<__m512i, std::int32_t>([&](int) { return x; })
 #define _mm512_add_ps scalar::add
 #define _mm512_fmadd_ps scalar::fma
+#define _mm512_maskz_min_ps(m, a, b) scalar::min(a, b)
+#define _mm512_maskz_max_ps(m, a, b) scalar::max(a, b)
 #define _mm512_castsi512_ps(v) reinterpret_cast<__m512>(v)
 #define _mm512_and_si512(a, b) ((a) & (b))
 #define _mm512_maskz_slli_epi32(m, v, n) scalar::each<__m512i, std::uint32_t>([&](int i) { return scalar::at<std::uint32_t>(v, i) << n; })

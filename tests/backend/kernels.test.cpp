@@ -360,7 +360,7 @@ void check_networks(const sample& s, const cpu::kernels& with) {
     const guild::feed_forward<guild::stack<const float>, guild::stack<const float>> n{
         .gate = of(gate, F, H), .up = of(up, F, H), .down = of(down, H, F)};
     const cpu::packed_network<float> packed(with, how, guild::serial{}, n, E, F, H);
-    REQUIRE(cpu::fits_by_rows(packed, rows));
+    REQUIRE(rows <= packed.few_rows());
     test::matrix<float> x(rows, H, s.place(0)), a(rows, F), y(rows, H, s.place(1)), out(rows, H), right(rows, H);
     s.fill(x, 0);
     const auto through = [&](long e) {  // -> a, out

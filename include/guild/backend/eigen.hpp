@@ -75,7 +75,7 @@ template <class Executor = serial> struct eigen : reference {
     template <class Format> void product(const groups<float>& g, view<const float> a, const cpu::packed_matrix<Format>& w, view<float> c) const {
         const cpu::kernels& with = fitting(w);
         if constexpr (std::same_as<Format, float>)
-            if (g.count == 1 && !g.source && !g.factor && cpu::fits_by_rows(w, g.rows(0)))
+            if (g.count == 1 && !g.source && !g.factor && g.rows(0) <= w.few_rows())
                 return cpu::product_by_rows(with, g.begin(0), g.begin(0) + g.rows(0), a, w, c);
         cpu::product(with, *this, g, a, w, c);
     }
@@ -90,10 +90,8 @@ template <class Executor = serial> struct eigen : reference {
         cpu::expert_down(fitting(w.down), *this, g, a, w, p, weight, y);
     }
 
-    /// Whether a token's experts are computed for it alone, so few rows in all.
-    template <std::same_as<swiglu> Act> bool by_rows(const Act&, const cpu::packed_network<float>& w, long rows) const {
-        return cpu::fits_by_rows(w, rows);
-    }
+    /// Up to how many rows in all go one by one through experts, each token through its own alone; 0: none.
+    template <std::same_as<swiglu> Act> long few_rows(const Act&, const cpu::packed_network<float>& w) const { return w.few_rows(); }
     void network_by_rows(view<const float> x, const cpu::packed_network<float>& w, view<float> y) const {
         cpu::network_by_rows(fitting(w.up), x, w, y);
     }

@@ -62,7 +62,7 @@ template <class Model, class Format, class Backend> struct parts {
     };
 
     /// Whether it has the fused products of `expert_down` and those of few rows, each through a whole network.
-    static constexpr bool fused_rows = fused_down && requires(const Backend& b, const activation& act, const network& n) { b.by_rows(act, n, 1L); };
+    static constexpr bool fused_rows = fused_down && requires(const Backend& b, const activation& act, const network& n) { b.few_rows(act, n); };
 
     /// The router's matrix as the backend's product reads it.
     const auto& router() const {

@@ -156,11 +156,12 @@ template <class P, class S> bool small(const P& p, view<const S> x, auto& ws, vi
     using WS = std::remove_cvref_t<decltype(ws)>;
     if constexpr (P::fused_rows && !WS::keeps && !P::weighs_input && !P::weighs_shared && !P::shared_learns) {
         const long T = x.rows, G = p.G();
-        const auto few = [&](const auto& network, long rows) { return p.backend.by_rows(p.model.activation, network, rows); };
-        if (p.model.residual != residual::none || p.E() != p.routed_experts() || !few(p.w.experts, 1) || (G > 0 && !few(p.w.shared, T))) return false;
+        const auto few = [&](const auto& network) { return p.backend.few_rows(p.model.activation, network); };
+        const long most = few(p.w.experts);
+        if (p.model.residual != residual::none || p.E() != p.routed_experts() || most == 0 || (G > 0 && T > few(p.w.shared))) return false;
         long rows = 0;
         guild::dispatch::each_chosen(ws.gate.choice, p.routed_experts(), [&](int) { ++rows; });
-        if (!few(p.w.experts, rows)) return false;
+        if (rows > most) return false;
         detail::check_rows(ws, rows);
         if (G > 0) p.backend.network_by_rows(x, p.w.shared, y);
         else detail::clear(y);

@@ -23,6 +23,9 @@ template <has_scales Format> struct parts_of<Format> {
     static constexpr bool scaled = true;
 };
 
+/// Most outputs of a matrix whose rows one_row.hpp multiplies one by one, and most rows.
+inline constexpr long few_outputs = 4 * depth_block, few_rows = 8;
+
 /// Matrices [E, outputs, depth] in a layout for the kernels of one instruction set and one arithmetic. Codes and scales are kept exactly.
 template <class Format> class packed_matrix {
     using parts = parts_of<Format>;
@@ -38,6 +41,7 @@ public:
         : layout_(checked(s, experts, outputs, depth), depth, columns, side_by_side, numbers, s.tiles->block, std::max(numbers, s.tiles->unit),
                   whole(s, depth) ? columns : layout::together),
           experts_(experts),
+          few_rows_(few(s, layout_)),
           strategy_(s),
           memory_(bytes(layout_.depth() > 0 ? layout_.size() : 0)),
           scales_(bytes(parts::scaled ? layout_.panels() * groups() * columns * static_cast<long>(sizeof(scale)) : 0)),
@@ -51,7 +55,11 @@ public:
     /// Bytes that it takes.
     std::size_t size() const { return memory_.size() + scales_.size() + sums_.size(); }
 
-    const std::byte* block(long e, long panel, long b) const { return memory_.data() + e * layout_.size() + layout_.at(panel, b); }
+    /// Up to how many rows are multiplied one by one: those of fp32 over a single block that cost less than what a thread is woken for.
+    long few_rows() const { return few_rows_; }
+
+    const std::byte* begin(long e) const { return memory_.data() + e * layout_.size(); }
+    const std::byte* block(long e, long panel, long b) const { return begin(e) + layout_.at(panel, b); }
     /// Scales of a panel, [groups, columns].
     const scale* scales(long e, long panel) const {
         if constexpr (!parts::scaled) return nullptr;
@@ -109,6 +117,10 @@ public:
 
 private:
     static bool whole(const strategy& s, long depth) { return s.tiles->whole && depth <= most_whole; }
+    static long few(const strategy& s, const cpu::layout& l) {
+        if (!std::is_same_v<Format, float> || s.by != arithmetic::fp32 || l.blocks() != 1 || l.outputs() > few_outputs) return 0;
+        return std::min(cpu::few_rows, (1L << 18) / std::max(l.panels() * l.columns() * l.depth(), 1L));
+    }
     /// The outputs; throws argument_error if the bytes, or the sums of int8, may not fit.
     static long checked(const strategy& s, long experts, long outputs, long depth) {
         if (static_cast<double>(experts) * static_cast<double>(outputs) * static_cast<double>(depth) > 0x1p56)
@@ -142,7 +154,7 @@ private:
         return size * n;
     }
     cpu::layout layout_;
-    long experts_ = 0;
+    long experts_ = 0, few_rows_ = 0;
     cpu::strategy strategy_;
     memory memory_, scales_, sums_;
 };

@@ -63,6 +63,9 @@ public:
         to.gate_bias = gate_bias_, to.up_bias = up_bias_, to.down_bias = down_bias_;
     }
 
+    /// Up to how many rows go one by one through the whole network.
+    long few_rows() const { return gate_bias.data || up_bias.data || down_bias.data ? 0 : std::min(up.few_rows(), down.few_rows()); }
+
 private:
     using storage = typename format<Format>::storage;
     /// f(e, panel) for all panels of all experts.

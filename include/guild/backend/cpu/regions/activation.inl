@@ -4,12 +4,15 @@ inline floats all(float v) { return floats{} + v; }
 inline floats madd(floats a, floats b, floats c) { return as<floats>(vec::fma(as<vec::reg>(a), as<vec::reg>(b), as<vec::reg>(c))); }
 inline floats choose(ints mask, floats yes, floats no) { return as<floats>(where(mask, as<uints>(yes), as<uints>(no))); }
 
-/// 1 + e^x, e^x as core/exp.hpp computes it. Products are fused where it says so and nowhere else: the same bits in every function.
+inline floats least(floats a, floats b) { return as<floats>(vec::least(as<vec::reg>(a), as<vec::reg>(b))); }
+inline floats most(floats a, floats b) { return as<floats>(vec::most(as<vec::reg>(a), as<vec::reg>(b))); }
+
+/// 1 + e^x, e^x as core/exp.hpp computes it but for what 1 rounds away: below -86. Products are fused where it says so and nowhere else: the
+/// same bits in every function.
 inline floats one_and_exponential(floats x) {
-    constexpr float to_integer = 12582912.f;  // 1.5 2^23: adding it leaves the rounded integer in the low bits
-    floats c = choose(x < all(-104.f), all(-104.f), x);
-    c = choose(c > all(89.f), all(89.f), c);
-    const floats shifted = madd(c, all(1.44269504088896341f), all(to_integer)), n = shifted - all(to_integer);
+    constexpr float to_exponent = 12582912.f + 126;  // adding 1.5 2^23 leaves k, rounded, in the low bits, here the exponent of 2^(k - 1)
+    const floats c = least(all(89.f), most(all(-86.f), x));
+    const floats shifted = madd(c, all(1.44269504088896341f), all(to_exponent)), n = shifted - all(to_exponent);
     const floats r = madd(n, all(2.12194440054690583e-4f), madd(n, all(-0.693359375f), c));
     floats p = all(1.9875691500e-4f);
     p = madd(p, r, all(1.3981999507e-3f));
@@ -18,8 +21,7 @@ inline floats one_and_exponential(floats x) {
     p = madd(p, r, all(1.6666665459e-1f));
     p = madd(p, r, all(5.0000001201e-1f));
     p = madd(as<floats>(as<vec::reg>(p * r)), r, r) + all(1.f);
-    const ints k = as<ints>(as<uints>(shifted) - 0x4b400000u), low = k >> 1, high = k - low;  // 2^k in two factors: denormals round once
-    return madd(p * as<floats>(as<uints>(low + 127) << 23), as<floats>(as<uints>(high + 127) << 23), all(1.f));
+    return madd(p + p, as<floats>(as<uints>(shifted) << 23), all(1.f));
 }
 inline floats sigmoid(floats x) { return 1.f / one_and_exponential(-x); }
 

@@ -18,6 +18,9 @@ struct vec {
     static reg all(const float* p) { return _mm512_set1_ps(*p); }
     static reg add(reg a, reg b) { return _mm512_add_ps(a, b); }
     static reg fma(reg a, reg b, reg c) { return _mm512_fmadd_ps(a, b, c); }
+    /// The second where one is not a number.
+    static reg least(reg a, reg b) { return _mm512_maskz_min_ps(0xffff, a, b); }  // the masks: as in `widen`
+    static reg most(reg a, reg b) { return _mm512_maskz_max_ps(0xffff, a, b); }
     /// Pairs of bf16: the first of each pair, and the second.
     static void widen(const std::uint16_t* p, reg& first, reg& second) {
         const __m512i both = _mm512_loadu_si512(p);

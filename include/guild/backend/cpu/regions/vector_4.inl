@@ -22,6 +22,9 @@ struct vec {
     static reg all(const float* p) { return reg{*p, *p, *p, *p}; }
     static reg add(reg a, reg b) { return a + b; }
     static reg fma(reg a, reg b, reg c) { return a * b + c; }
+    /// The second where one is not a number.
+    static reg least(reg a, reg b) { return a < b ? a : b; }
+    static reg most(reg a, reg b) { return a > b ? a : b; }
     /// Pairs of bf16: the first of each pair, and the second.
     static void widen(const std::uint16_t* p, reg& first, reg& second) {
         bits both;

@@ -19,6 +19,9 @@ struct vec {
     static reg all(const float* p) { return _mm256_broadcast_ss(p); }
     static reg add(reg a, reg b) { return _mm256_add_ps(a, b); }
     static reg fma(reg a, reg b, reg c) { return _mm256_fmadd_ps(a, b, c); }
+    /// The second where one is not a number.
+    static reg least(reg a, reg b) { return _mm256_min_ps(a, b); }
+    static reg most(reg a, reg b) { return _mm256_max_ps(a, b); }
     /// Pairs of bf16: the first of each pair, and the second.
     static void widen(const std::uint16_t* p, reg& first, reg& second) {
         const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
