@@ -15,8 +15,9 @@ namespace guild::inline v0::cpu {
 
 /// Outputs whose weights are laid out together where rows of memory are outputs: four lines of a cache.
 inline constexpr long group_columns = 64;
-/// Rows of a sum over tokens that fp32 adds at a time, and the rows of dw between which it is shared.
-inline constexpr long token_block = 128, outer_rows = most_lines;
+/// Rows of a sum over tokens that fp32 adds at a time; the rows of dw between which it is shared, and for them the most words and columns of a that
+/// are laid out together.
+inline constexpr long token_block = 128, outer_rows = most_lines, outer_words = 1L << 15, outer_columns = 512;
 
 constexpr long panels_of(const kernels& k, long outputs) { return (outputs + k.columns - 1) / k.columns; }
 
@@ -217,29 +218,35 @@ void input_gradient(const plain_kernels& how, const groups<float>& g, const piec
     }
 }
 
-/// dw_e [N, M] += dc^T a on the blocks [first, last) of `outer_rows` rows of dw, over all rows of the expert.
+/// dw_e [N, M] += dc^T a on the blocks [first, last) of `outer_rows` rows of dw, over all rows of the expert. Tiles go along the rows of dw, as far
+/// as columns of a are laid out in the second-level cache: each number of dw is read and written once for `tokens` rows, which is most of what few
+/// rows cost, and memory is best read and written in long stretches (Zen 3, 10, 48 and 192 rows: 1.4, 1.2 and 1.08 times as fast as with 64
+/// columns in the first-level cache).
 inline void weight_gradient(const plain_kernels& how, const groups<float>& g, const piece& at, view<const float> dc, view<const float> a,
                             stack<float> dw) {
-    alignas(64) float left[outer_rows * row_stride], right[depth_block * group_columns];
+    alignas(64) float left[outer_rows * row_stride], right[outer_words];
     const tile_kernels& with = *how.tiles;
     const view<float> out(dw.row(at.expert, 0), dc.cols, a.cols, dw.row_stride);
-    const long tokens = how.tokens(), stride = depth_block * how.columns();
-    for (long r0 = g.begin(at.expert); r0 < g.offset[at.expert + 1]; r0 += tokens) {
-        const long k = std::min(tokens, g.offset[at.expert + 1] - r0);
-        for (long block = at.first; block < at.last; ++block) {
-            const long n0 = block * outer_rows, n = std::min(outer_rows, dc.cols - n0);
-            with.column(dc.row(r0) + n0, dc.stride, k, n, left);
-            for (long m0 = 0; m0 < a.cols; m0 += group_columns) {
-                const long m = std::min(group_columns, a.cols - m0), panels = (m + how.columns() - 1) / how.columns();
-                detail::spread<true>(
-                    how, k, m, panels, [&](long i) { return a.row(g.from(r0 + i)) + m0; }, [&](long i) { return g.factor ? g.factor[r0 + i] : 1.f; },
-                    right, stride);
+    for (long r0 = g.begin(at.expert); r0 < g.offset[at.expert + 1]; r0 += how.tokens()) {
+        const long k = std::min(how.tokens(), g.offset[at.expert + 1] - r0), stride = how.words(k) * how.columns();
+        const long most = std::min(outer_words / stride * how.columns(), outer_columns);
+        for (long m0 = 0; m0 < a.cols; m0 += most) {
+            const long m = std::min(most, a.cols - m0), panels = (m + how.columns() - 1) / how.columns();
+            detail::spread<true>(
+                how, k, m, panels, [&](long i) { return a.row(g.from(r0 + i)) + m0; }, [&](long i) { return g.factor ? g.factor[r0 + i] : 1.f; },
+                right, stride);
+            for (long block = at.first; block < at.last; ++block) {
+                const long n0 = block * outer_rows, n = std::min(outer_rows, dc.cols - n0);
+                with.column(dc.row(r0) + n0, dc.stride, k, n, left);
                 const detail::entered inside(with);
                 detail::each_tile(with, n, [&](long top, long height) {
-                    detail::fetch_sums(out, n0, n, top, height * with.granule, m0, group_columns, a.cols);
-                    for (long p = 0; p < panels; ++p)
-                        detail::sum(how, height, left + with.row_at(top, k), right + p * stride, k, out, n0 + top, n - top, m0 + p * how.columns(),
-                                    true, {});
+                    const long end = std::min(n, top + height * with.granule);
+                    for (long p = 0; p < panels; ++p) {
+                        const long column = m0 + p * how.columns();
+                        for (long r = n0 + top; r < n0 + end; ++r)
+                            for (long i = 15; i < how.columns(); i += 16) __builtin_prefetch(out.row(r) + column + i, 1);
+                        detail::sum(how, height, left + with.row_at(top, k), right + p * stride, k, out, n0 + top, n - top, column, true, {});
+                    }
                 });
             }
         }

@@ -34,25 +34,24 @@ template <class Place> inline void pair_row_at(const float* from, long k, void* 
 inline void pair_row(const float* from, long k, float, void* to) {
     pair_row_at(from, k, to, [](long i) { return i; });
 }
-/// A row of n numbers, at most `padded_lines`, that may be read up to `all`: itself, or a copy with zeros behind it.
+/// A row of n numbers in panels; beyond n zeros.
 struct padded_row {
-    alignas(64) float copy[padded_lines];
-    const float* at;
-    padded_row(const float* from, long n, long all) : at(from) {
-        if (n >= all) return;
-        __builtin_memcpy(copy, from, static_cast<unsigned long>(n) * 4);
-        __builtin_memset(copy + n, 0, static_cast<unsigned long>(all - n) * 4);
-        at = copy;
+    const float* from;
+    long whole;  ///< numbers of panels that are full
+    alignas(64) float last[columns]{};
+    padded_row(const float* row, long n) : from(row), whole(n / columns * columns) {
+        __builtin_memcpy(last, from + whole, static_cast<unsigned long>(n - whole) * 4);
     }
+    const float* panel(long p) const { return p * columns < whole ? from + p * columns : last; }
 };
 inline void spread_pairs(const float* first, const float* second, long n, float by_first, float by_second, long panels, void* to, long panel_stride) {
-    const padded_row even(first, n, panels * columns), odd(second ? second : first, n, panels * columns);
+    const padded_row even(first, n), odd(second ? second : first, n);
     const uints keep = uints{} + (second ? 0xffff0000u : 0u);
     auto* out = static_cast<std::uint32_t*>(to);
     for (long p = 0; p < panels; ++p, out += panel_stride)
         for (int j = 0; j < columns; j += lanes) {
-            const long i = p * columns + j;
-            const uints pair = rounded(read<floats>(even.at + i) * by_first) >> 16 | (rounded(read<floats>(odd.at + i) * by_second) & keep);
+            const uints pair =
+                rounded(read<floats>(even.panel(p) + j) * by_first) >> 16 | (rounded(read<floats>(odd.panel(p) + j) * by_second) & keep);
             __builtin_memcpy(out + j, &pair, sizeof pair);
         }
 }
