@@ -22,7 +22,7 @@
 
 // Every kernel of every instruction set that this machine has, and the text of those that it has not over emulated instructions, in every format:
 // against the plain loops of order.hpp, bit for bit, and against backend::reference in double, within what the format's arithmetic may lose. Whole
-// matrices, so that layout, blocks and edges are met too. A sample: any two values of any two parameters meet.
+// matrices, so that layout, blocks and edges are met too. A sample: any two values of any two parameters meet, or any two bins of values.
 
 namespace {
 namespace cpu = guild::cpu;
@@ -508,10 +508,28 @@ TEST_CASE("of a sample any two values of any two axes meet") {
     CHECK(cases == test::pairs(sizes, test::first_seed()));
 }
 
+TEST_CASE("of a sample by bins every value is met, and by every value of the first axis one of each bin") {
+    const std::vector<int> sizes{40, 26, 3, 17}, bins{40, 6, 3, 4};
+    const auto cases = test::pairs_of_bins(sizes, test::first_seed());
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+        std::set<int> met;
+        std::set<std::pair<int, int>> bin;
+        for (const std::vector<int>& c : cases) {
+            REQUIRE(c.size() == sizes.size());
+            CHECK((c[i] >= 0 && c[i] < sizes[i]));
+            met.insert(c[i]);
+            bin.insert({c[0], ((c[i] + 1) * bins[i] - 1) / sizes[i]});
+        }
+        CHECK(met.size() == static_cast<std::size_t>(sizes[i]));
+        CHECK(bin.size() == static_cast<std::size_t>(i == 0 ? 40 : 40 * bins[i]));
+    }
+    CHECK(cases.size() < 300);  // 240 at least, all would be 53040
+}
+
 TEST_CASE("every kernel sums in the stated order, and near the reference") {
     const std::vector<kernel> all = kernels();
     const auto size = [](const auto& v) { return static_cast<int>(v.size()); };
-    const auto cases = test::pairs({size(all), size(some_rows), size(some_widths), size(some_depths), 16, 4, 3}, test::first_seed());
+    const auto cases = test::sample({size(all), size(some_rows), size(some_widths), size(some_depths), 16, 4, 3}, test::first_seed());
     for (std::size_t i = 0; i < cases.size(); ++i) {
         const std::vector<int>& c = cases[i];
         const unsigned long long seed = test::first_seed() + 100 * i;

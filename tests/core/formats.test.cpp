@@ -75,18 +75,23 @@ TEST_CASE_TEMPLATE("a number is off by half a step of its block at most, and the
         const auto w = n.template stored<Format>();
         const auto view = lend(w, n);
         long wrong = 0;
+        const auto check_block = [&](long e, long r0, long c0) {
+            const auto each = [&](auto f) {
+                for (long r = r0; r < std::min(out, r0 + Format::rows); ++r)
+                    for (long c = c0; c < c0 + std::min(Format::columns, in - c0); ++c) f(r, c);
+            };
+            float largest = 0;
+            each([&](long r, long c) { largest = std::max(largest, std::abs(n(e, r, c))); });
+            each([&](long r, long c) {
+                wrong += !(std::abs(view(e, r, c) - n(e, r, c)) <= largest * step<Format> * (1 + 1e-5f));
+                if constexpr (!std::is_same_v<Format, mxfp4>)
+                    if (std::abs(n(e, r, c)) == largest) wrong += std::abs(view(e, r, c) - n(e, r, c)) > 1e-6f * largest;
+                wrong += view(e, r, c) != Format::decode(view.row(e, r), c) * decode(view.scales(e, r)[c / Format::columns]);
+            });
+        };
         for (long e = 0; e < 2; ++e)
-            for (long r = 0; r < out; ++r)
-                for (long c = 0; c < in; ++c) {
-                    float largest = 0;
-                    const long r0 = r / Format::rows * Format::rows, c0 = c / Format::columns * Format::columns;
-                    for (long i = r0; i < std::min(out, r0 + Format::rows); ++i)
-                        for (long j = c0; j < c0 + std::min(Format::columns, in - c0); ++j) largest = std::max(largest, std::abs(n(e, i, j)));
-                    wrong += !(std::abs(view(e, r, c) - n(e, r, c)) <= largest * step<Format> * (1 + 1e-5f));
-                    if constexpr (!std::is_same_v<Format, mxfp4>)
-                        if (std::abs(n(e, r, c)) == largest) wrong += std::abs(view(e, r, c) - n(e, r, c)) > 1e-6f * largest;
-                    wrong += view(e, r, c) != Format::decode(view.row(e, r), c) * decode(view.scales(e, r)[c / Format::columns]);
-                }
+            for (long r = 0; r < out; r += Format::rows)
+                for (long c = 0; c < in; c += std::min(Format::columns, in - c)) check_block(e, r, c);
         CHECK(wrong == 0);
     }
 }

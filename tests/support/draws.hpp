@@ -1,5 +1,6 @@
 #pragma once
 #include <guild/core/random.hpp>
+#include <support/few.hpp>
 
 #include <array>
 #include <cstdio>
@@ -51,12 +52,12 @@ private:
     long next_ = 0;
 };
 
-/// Seed of a sample: the environment variable GUILD_TEST_SEED, else 1. Printed once.
+/// Seed of a sample: the environment variable GUILD_TEST_SEED, else 1. Printed once, and whether the sample is cut.
 inline unsigned long long first_seed() {
     static const unsigned long long seed = [] {
         const char* const given = std::getenv("GUILD_TEST_SEED");
         const unsigned long long s = given ? std::strtoull(given, nullptr, 10) : 1;
-        std::printf("GUILD_TEST_SEED=%llu\n", s);
+        std::printf("GUILD_TEST_SEED=%llu%s\n", s, few ? ", GUILD_TEST_FEW" : "");
         return s;
     }();
     return seed;

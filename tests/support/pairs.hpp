@@ -1,6 +1,8 @@
 #pragma once
 #include <support/draws.hpp>
 
+#include <algorithm>
+
 namespace test {
 
 /// Cases of a test whose axis i has the values 0 .. sizes[i] - 1, such that any two values of any two axes meet in one of them: greedy, little more
@@ -45,6 +47,29 @@ inline std::vector<std::vector<int>> pairs(const std::vector<int>& sizes, unsign
         cases.push_back(std::move(value));
     }
     return cases;
+}
+
+/// Fewer: neighbouring values share a bin, an axis has a quarter as many bins as values but at least four, the first axis one for each value. Any
+/// two bins meet, and the values of a bin take turns.
+inline std::vector<std::vector<int>> pairs_of_bins(const std::vector<int>& sizes, unsigned long long seed) {
+    std::vector<int> bins;
+    std::vector<std::vector<int>> turn;
+    for (const int n : sizes) {
+        bins.push_back(bins.empty() ? n : std::max(n / 4, std::min(n, 4)));
+        turn.emplace_back(static_cast<std::size_t>(bins.back()));
+    }
+    std::vector<std::vector<int>> cases = pairs(bins, seed);
+    for (std::vector<int>& c : cases)
+        for (std::size_t i = 0; i < c.size(); ++i) {
+            const int first = c[i] * sizes[i] / bins[i], next = (c[i] + 1) * sizes[i] / bins[i];
+            c[i] = first + turn[i][static_cast<std::size_t>(c[i])]++ % (next - first);
+        }
+    return cases;
+}
+
+/// Cases of a test whose first axis is what it tests.
+inline std::vector<std::vector<int>> sample(const std::vector<int>& sizes, unsigned long long seed) {
+    return few ? pairs_of_bins(sizes, seed) : pairs(sizes, seed);
 }
 
 }  // namespace test

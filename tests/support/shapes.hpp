@@ -1,5 +1,6 @@
 #pragma once
 #include <guild/guild.hpp>
+#include <support/few.hpp>
 
 #include <ostream>
 #include <vector>
@@ -49,15 +50,18 @@ inline const shape ragged{
     .passive = {.zero = 1, .identity = 1, .constant = 1},
     .residual = guild::residual::complement};
 
-/// Every number of tokens with every E and K; widths, shared experts, biases, residuals and passive experts in turn.
+/// Every number of tokens with every E and K, or every fifth K where tests take few; widths, shared experts, biases, residuals and passive experts in
+/// turn.
 inline std::vector<shape> shapes(const std::vector<long>& tokens, const std::vector<int>& experts, int first_shared) {
     const int width[] = {1, 3, 17, 40};
     const guild::passive passive[] = {{}, {.zero = 1, .identity = 1, .constant = 2}, {}, {.constant = 1}, {.identity = 1, .blend = 1}};
     std::vector<shape> all;
+    int number = 0;
     for (const long T : tokens)
         for (const int E : experts)
             for (int K = 1; K <= E; ++K) {
-                const auto i = static_cast<int>(all.size());
+                const int i = number++;
+                if (few && (E - K) % 5 != 0) continue;
                 all.push_back({.tokens = T,
                                .config = {.hidden = width[i % 4],
                                           .expert_hidden = width[i / 4 % 4],
