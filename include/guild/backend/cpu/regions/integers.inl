@@ -38,6 +38,30 @@ template <int Rows> void tile_int8(const void* rows, const void* weights, long k
         }
 }
 
+/// One row times four blocks that follow each other, as tile_four.
+inline void tile_four_int8(const void* row, const void* weights, long k, void* sums_of, long c_stride, bool add, prefetch) {
+    const auto* a = static_cast<const std::uint32_t*>(row);
+    const auto* b = static_cast<const std::uint32_t*>(weights);
+    auto* const c = static_cast<std::uint32_t*>(sums_of);
+    const long block = (k + 63) / 64 * 16 * columns;
+    integer::reg s[4][2];
+    GUILD_CPU_UNROLL
+    for (int p = 0; p < 4; ++p) s[p][0] = s[p][1] = integer::zero();
+    for (long words = (k + 3) / 4; words > 0; --words, a += integer::words, b += columns) {
+        GUILD_CPU_UNROLL
+        for (int p = 0; p < 4; ++p) {
+            s[p][0] = integer::dot(s[p][0], a, integer::right(b + p * block));
+            s[p][1] = integer::dot(s[p][1], a, integer::right(b + p * block + lanes));
+        }
+    }
+    GUILD_CPU_UNROLL
+    for (int p = 0; p < 4; ++p)
+        for (int v = 0; v < 2; ++v) {
+            std::uint32_t* const to = c + p * c_stride + v * lanes;
+            integer::store(to, add ? integer::sum(s[p][v], integer::load(to)) : s[p][v]);
+        }
+}
+
 /// The even and the odd bytes of at most 128 words are added in 16 bits, which hold 256 times -128.
 inline void total_int8(const void* block, long words, std::int32_t* to) {
     typedef std::int16_t shorts __attribute__((vector_size(4 * lanes)));
@@ -64,6 +88,7 @@ template <int... R> constexpr tile_kernels int8_tiles(counted<R...>) {
             .rows = sizeof...(R),
             .ridge = ridge,
             .tile = {tile_int8<R>...},
+            .four = four_streams ? tile_four_int8 : nullptr,
             .row = quantise_row,
             .offset = integer::offset,
             .total = total_int8};
