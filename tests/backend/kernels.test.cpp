@@ -526,6 +526,31 @@ TEST_CASE("of a sample by bins every value is met, and by every value of the fir
     CHECK(cases.size() < 300);  // 240 at least, all would be 53040
 }
 
+TEST_CASE("sums of int8 are exact where all numbers are as large as they can be, weights -128") {
+    constexpr long N = 37, K = 200;
+    for (const emulated::machine& m : emulated::machines())
+        for (const long rows : {1, 2, 9})
+            for (const int code : {-128, 127}) {
+                CAPTURE(m.name);
+                const cpu::strategy how{m.kernels->level, arithmetic::int8, m.int8};
+                cpu::packed_matrix<guild::int8> packed(how, m.kernels->columns, 1, N, K, 1);
+                const std::vector<std::int8_t> row(K, static_cast<std::int8_t>(code));
+                const float one = 1;
+                for (long p = 0; p < packed.shape().panels(); ++p)
+                    packed.fill(
+                        *m.kernels, 0, p, [&](int j) { return p * m.kernels->columns + j < N ? row.data() : nullptr; }, [&](int) { return &one; });
+                test::matrix<float> a(rows, K), c(rows, N);
+                for (long r = 0; r < rows; ++r)
+                    for (long k = 0; k < K; ++k) a(r, k) = r % 2 == 0 ? 127.f : -127.f;
+                const int offset[2] = {0, static_cast<int>(rows)};
+                cpu::product(*m.kernels, guild::serial{}, guild::groups<float>{1, offset}, std::as_const(a).all(), packed, c.all());
+                long wrong = 0;
+                for (long r = 0; r < rows; ++r)
+                    for (long n = 0; n < N; ++n) wrong += c(r, n) != static_cast<float>(K * code) * a(r, 0);
+                CHECK(wrong == 0);
+            }
+}
+
 TEST_CASE("every kernel sums in the stated order, and near the reference") {
     const std::vector<kernel> all = kernels();
     const auto size = [](const auto& v) { return static_cast<int>(v.size()); };

@@ -21,6 +21,8 @@ struct integer {
             odd = _mm512_srai_epi16(w, 8);
         }
     };
+    /// Added now: g++ would add integers in another order, and spill them.
+    static void keep(reg& r) { GUILD_CPU_KEEP("+v", r); }
     static reg zero() { return _mm512_setzero_si512(); }
     static reg load(const std::uint32_t* p) { return _mm512_loadu_si512(p); }
     static void store(std::uint32_t* p, reg r) { _mm512_storeu_si512(p, r); }

@@ -16,6 +16,7 @@ struct integer {
             for (int j = 0; j < 4; ++j) number[j] = w << (24 - 8 * j) >> 24;
         }
     };
+    static void keep(reg&) {}
     static reg zero() { return reg{}; }
     static reg load(const std::uint32_t* p) {
         reg r;

@@ -1,32 +1,27 @@
-// Eight sums of four products by pmaddwd: numbers 0, 2 and 1, 3 of a word as pairs of 16 bits, which cannot overflow.
+// Eight sums of four products by pmaddubsw, exact: the weight's magnitude times the activation with the weight's sign, of which two fit in 16 bits,
+// 2 x 128 x 127.
 
 struct integer {
     using reg = __m256i;
-    static constexpr int words = 2;  ///< a word of activations takes two of its own, (0, 2) and (1, 3)
+    static constexpr int words = 1;
     static constexpr bool offset = false;
 
-    /// Numbers q0 q1 q2 q3 of a word to the words (q0, q2) and (q1, q3) of 16 bits.
     static void left(ints q, char* to) {
-        typedef std::int16_t shorts __attribute__((vector_size(2 * lanes)));
-        typedef std::uint64_t longs __attribute__((vector_size(2 * lanes)));
-        const longs x = as<longs>(__builtin_convertvector(q, shorts)), middle = longs{} + 0xffff0000u;
-        const longs y = (x & 0xffff00000000ffffu) | (x & middle) << 16 | (x >> 16 & middle);
-        __builtin_memcpy(to, &y, sizeof y);
+        const bytes b = __builtin_convertvector(q, bytes);
+        __builtin_memcpy(to, &b, sizeof b);
     }
     struct right {
-        reg even, odd;
-        explicit right(const std::uint32_t* p) {
-            const reg w = load(p);
-            even = _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8);
-            odd = _mm256_srai_epi16(w, 8);
-        }
+        reg weight, magnitude;
+        explicit right(const std::uint32_t* p) : weight(load(p)), magnitude(_mm256_abs_epi8(weight)) {}
     };
+    /// Added now: g++ would add integers in another order, and spill them.
+    static void keep(reg& r) { GUILD_CPU_KEEP("+x", r); }
     static reg zero() { return _mm256_setzero_si256(); }
     static reg load(const std::uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
     static void store(std::uint32_t* p, reg r) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), r); }
     static reg sum(reg a, reg b) { return _mm256_add_epi32(a, b); }
     static reg dot(reg s, const std::uint32_t* a, const right& b) {
-        const reg a0 = _mm256_set1_epi32(word(a)), a1 = _mm256_set1_epi32(word(a + 1));
-        return sum(s, sum(_mm256_madd_epi16(a0, b.even), _mm256_madd_epi16(a1, b.odd)));
+        const reg pairs = _mm256_maddubs_epi16(b.magnitude, _mm256_sign_epi8(_mm256_set1_epi32(word(a)), b.weight));
+        return sum(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
 };

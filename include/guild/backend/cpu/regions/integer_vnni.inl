@@ -13,6 +13,8 @@ struct integer {
         reg w;
         explicit right(const std::uint32_t* p) : w(load(p)) {}
     };
+    /// Added now: g++ would add integers in another order, and spill them.
+    static void keep(reg& r) { GUILD_CPU_KEEP("+v", r); }
     static reg zero() { return _mm512_setzero_si512(); }
     static reg load(const std::uint32_t* p) { return _mm512_loadu_si512(p); }
     static void store(std::uint32_t* p, reg r) { _mm512_storeu_si512(p, r); }

@@ -20,14 +20,17 @@ template <int Rows> void tile_int8(const void* rows, const void* weights, long k
     integer::reg s[Rows][2];
     GUILD_CPU_UNROLL
     for (int r = 0; r < Rows; ++r) s[r][0] = s[r][1] = integer::zero();
-    long i = 0;
-    for (long words = (k + 3) / 4; words > 0; --words, a += integer::words, b += columns) {
-        if (i++ % 8 == 0) fetch(ahead);
-        const integer::right b0(b), b1(b + lanes);
+    for (long eights = (k + 63) / 64 * 2; eights > 0; --eights) {  // what is beyond k is zero
+        fetch(ahead);
         GUILD_CPU_UNROLL
-        for (int r = 0; r < Rows; ++r) {
-            s[r][0] = integer::dot(s[r][0], a + r * row_stride, b0);
-            s[r][1] = integer::dot(s[r][1], a + r * row_stride, b1);
+        for (int i = 0; i < 8; ++i, a += integer::words, b += columns) {
+            const integer::right b0(b), b1(b + lanes);
+            GUILD_CPU_UNROLL
+            for (int r = 0; r < Rows; ++r) {
+                s[r][0] = integer::dot(s[r][0], a + r * row_stride, b0);
+                s[r][1] = integer::dot(s[r][1], a + r * row_stride, b1);
+                integer::keep(s[r][0]), integer::keep(s[r][1]);
+            }
         }
     }
     GUILD_CPU_UNROLL

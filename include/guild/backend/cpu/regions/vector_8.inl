@@ -9,7 +9,7 @@ inline constexpr bool four_streams = true;
 
 struct vec {
     using reg = __m256;
-    static constexpr int lanes = 8, most_rows = 6, widened_rows = 4, pair_rows = 2, int8_rows = 3;
+    static constexpr int lanes = 8, most_rows = 6, widened_rows = 4, pair_rows = 2, int8_rows = 4;
 
     /// Stays in its register: g++ would read it from memory again for each row.
     static void keep(reg& r) { GUILD_CPU_KEEP("+x", r); }
