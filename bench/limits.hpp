@@ -237,6 +237,7 @@ inline constexpr std::array units{
     unit{"fp32 FMA, AVX-512", "float", detail::fma_avx512, 24 * 32, &processor::avx512},
     unit{"bf16 vdpbf16ps", "bf16", detail::dot_bf16, 24 * 64, &processor::avx512_bf16},
     unit{"bf16 AMX tdpbf16ps", "bf16", detail::tiles_bf16, 4 * 16384, &processor::amx_bf16},
+    // Of vpmaddubsw and vpmaddwd, which make as many products of 8 bits, the second multiplies the sums of the first by 1: as long as two vpmaddwd.
     unit{"int8 as int16, vpmaddwd + vpaddd", "int8", detail::madd_avx2, 12 * 32, &processor::avx2},
     unit{"int8 vpdpbusd", "int8", detail::dot_int8, 24 * 128, &processor::avx512_vnni},
     unit{"int8 AMX tdpbssd", "int8", detail::tiles_int8, 4 * 32768, &processor::amx_int8},

@@ -98,8 +98,8 @@ template <class X> concept executor = requires(const X& x) {
 /// all const:
 ///     expert_up(act, groups, x, network, h, a)              gather, gate and up products, activation in one; h may be null
 ///     expert_down(groups, a, network, plan, weight, y)      inference: down product, times weight [T, W], y +=, in plan.row order
-///     by_rows(act, network, rows)                           whether a network is so small, and a batch of so many occupied slots, that an
-///                                                           inference takes each token alone, by network_by_rows(x, network, y), y =, and
+///     few_rows(act, network)                                up to how many occupied slots, 0 for none, an inference through so small a network
+///                                                           takes each token alone, by network_by_rows(x, network, y), y =, and
 ///                                                           experts_by_rows(x, network, choice, y), y += weight expert(x) in ascending expert id,
 ///                                                           ties in ascending slot, no_expert passed over; ids have been checked
 ///     pack(view of a network, E, F, H)                      its own layout, for packed_weights, which may have unpack(executor, weights of its

@@ -527,11 +527,13 @@ TEST_CASE("of a sample by bins every value is met, and by every value of the fir
 }
 
 TEST_CASE("sums of int8 are exact where all numbers are as large as they can be, weights -128") {
-    constexpr long N = 37, K = 200;
+    constexpr long N = 69, K = 1028;  // so many panels that one row meets four at once, and more than a block
     for (const emulated::machine& m : emulated::machines())
         for (const long rows : {1, 2, 9})
             for (const int code : {-128, 127}) {
                 CAPTURE(m.name);
+                CAPTURE(rows);
+                CAPTURE(code);
                 const cpu::strategy how{m.kernels->level, arithmetic::int8, m.int8};
                 cpu::packed_matrix<guild::int8> packed(how, m.kernels->columns, 1, N, K, 1);
                 const std::vector<std::int8_t> row(K, static_cast<std::int8_t>(code));

@@ -140,7 +140,7 @@ TEST_CASE("products rounded to bf16: every kernel sums in the stated order") {
             check((i + 1) % 4, i * 5 % 7, depths[i], widths[i]);   // of input_gradient
             check((i + 2) % 4, depths[i], 1 + i * 5 % 19, 1 + i);  // of weight_gradient
         }
-        check(0, 97, 40, 70), check(0, 200, 33, 30);
+        check(0, 97, 40, 70), check(0, 200, 33, 30), check(0, 513, 5, 300);
     }
 }
 

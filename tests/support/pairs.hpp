@@ -49,7 +49,7 @@ inline std::vector<std::vector<int>> pairs(const std::vector<int>& sizes, unsign
     return cases;
 }
 
-/// Fewer: neighbouring values share a bin, an axis has a quarter as many bins as values but at least four, the first axis one for each value. Any
+/// Fewer: neighbouring values share a bin, an axis has a quarter as many bins as values but at least four or all, the first axis all. Any
 /// two bins meet, and the values of a bin take turns.
 inline std::vector<std::vector<int>> pairs_of_bins(const std::vector<int>& sizes, unsigned long long seed) {
     std::vector<int> bins;

@@ -23,7 +23,7 @@ template <has_scales Format> struct parts_of<Format> {
     static constexpr bool scaled = true;
 };
 
-/// Most outputs of a matrix whose rows one_row.hpp multiplies one by one, and most rows.
+/// Most outputs of a matrix by which one_row.hpp multiplies rows one by one, and most such rows.
 inline constexpr long few_outputs = 4 * depth_block, few_rows = 8;
 
 /// Matrices [E, outputs, depth] in a layout for the kernels of one instruction set and one arithmetic. Codes and scales are kept exactly.

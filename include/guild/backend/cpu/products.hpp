@@ -75,8 +75,9 @@ template <class W> void lay_out(const plain_kernels& how, const W& w, int e, lon
 }
 
 /// k rows of m numbers as blocks [words(k), columns] of panels, `stride` apart; row(i) is row i, times by(i). Two rows are read at a time.
-/// `InPlace`: row(i) stands in memory, and is fetched 8 rows before it is read, unless operands are rounded. Rows a power of two apart share few sets of a cache: of more that are
-/// fetched early, the first are gone when they are read (Zen 3, 256 rows of 8 KiB: 17 ms at 8 rows for what takes 20 at 16 and 21 at 32).
+/// `InPlace`: row(i) stands in memory, and is fetched 8 rows before it is read, unless operands are rounded. Rows a power of two apart share few
+/// sets of a cache: of more that are fetched early, the first are gone when they are read (Zen 3, 256 rows of 8 KiB: 17 ms at 8 rows for what
+/// takes 20 at 16 and 21 at 32).
 template <bool InPlace, class Row, class By>
 void spread(const plain_kernels& how, long k, long m, long panels, Row row, By by, float* to, long stride) {
     if (!how.rounding) {
@@ -229,7 +230,7 @@ inline void weight_gradient(const plain_kernels& how, const groups<float>& g, co
     const view<float> out(dw.row(at.expert, 0), dc.cols, a.cols, dw.row_stride);
     for (long r0 = g.begin(at.expert); r0 < g.offset[at.expert + 1]; r0 += how.tokens()) {
         const long k = std::min(how.tokens(), g.offset[at.expert + 1] - r0), stride = how.words(k) * how.columns();
-        const long most = std::min(outer_words / stride * how.columns(), outer_columns);
+        const long most = std::min(outer_words / stride * how.columns(), outer_columns), line = std::min(how.columns(), 16L);
         for (long m0 = 0; m0 < a.cols; m0 += most) {
             const long m = std::min(most, a.cols - m0), panels = (m + how.columns() - 1) / how.columns();
             detail::spread<true>(
@@ -244,7 +245,7 @@ inline void weight_gradient(const plain_kernels& how, const groups<float>& g, co
                     for (long p = 0; p < panels; ++p) {
                         const long column = m0 + p * how.columns();
                         for (long r = n0 + top; r < n0 + end; ++r)
-                            for (long i = 15; i < how.columns(); i += 16) __builtin_prefetch(out.row(r) + column + i, 1);
+                            for (long i = line - 1; i < how.columns(); i += line) __builtin_prefetch(out.row(r) + column + i, 1);
                         detail::sum(how, height, left + with.row_at(top, k), right + p * stride, k, out, n0 + top, n - top, column, true, {});
                     }
                 });

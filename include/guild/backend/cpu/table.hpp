@@ -35,8 +35,8 @@ inline constexpr long most_lines = 112, padded_lines = (most_lines + 31) / 32 * 
 inline constexpr long row_stride = 256 + 16;
 
 /// What a tile fetches into the cache while it computes: `lines` cache lines from `at` on, the next ones for every further `fetch_depth` of the
-/// depth. Of rows that do not follow each other `left` times are left of the row, then `at` moves by `skip` bytes to the next, of `times`; left 0: all follow
-/// each other.
+/// depth. Of rows that do not follow each other `left` times are left of the row, then `at` moves by `skip` bytes to the next, of `times`;
+/// left 0: all follow each other.
 struct prefetch {
     const void* at = nullptr;
     long lines = 0, left = 0, times = 0, skip = 0;

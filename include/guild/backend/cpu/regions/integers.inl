@@ -20,7 +20,7 @@ template <int Rows> void tile_int8(const void* rows, const void* weights, long k
     integer::reg s[Rows][2];
     GUILD_CPU_UNROLL
     for (int r = 0; r < Rows; ++r) s[r][0] = s[r][1] = integer::zero();
-    for (long eights = (k + 63) / 64 * 2; eights > 0; --eights) {  // what is beyond k is zero
+    for (long eights = (k + 63) / 64 * 2; eights > 0; --eights) {  // products beyond k are zero
         fetch(ahead);
         GUILD_CPU_UNROLL
         for (int i = 0; i < 8; ++i, a += integer::words, b += columns) {
