@@ -2,8 +2,6 @@
 
 inline floats all(float v) { return floats{} + v; }
 inline floats madd(floats a, floats b, floats c) { return as<floats>(vec::fma(as<vec::reg>(a), as<vec::reg>(b), as<vec::reg>(c))); }
-inline floats choose(ints mask, floats yes, floats no) { return as<floats>(where(mask, as<uints>(yes), as<uints>(no))); }
-
 inline floats least(floats a, floats b) { return as<floats>(vec::least(as<vec::reg>(a), as<vec::reg>(b))); }
 inline floats most(floats a, floats b) { return as<floats>(vec::most(as<vec::reg>(a), as<vec::reg>(b))); }
 
@@ -46,14 +44,11 @@ template <int In, int Out, class F> void each_vector(const float* const (&in)[In
 
 /// The largest magnitude of n numbers; what is not a number is passed over.
 inline float largest(const float* x, long n) {
-    floats most{};
-    each_padded(x, n, n, [&](long, floats v) {
-        const floats magnitude = as<floats>(as<uints>(v) & 0x7fffffffu);
-        most = choose(magnitude > most, magnitude, most);
-    });
-    float found = 0;
-    for (int i = 0; i < lanes; ++i) found = most[i] > found ? most[i] : found;
-    return found;
+    floats found{};
+    each_padded(x, n, n, [&](long, floats v) { found = most(as<floats>(as<uints>(v) & 0x7fffffffu), found); });
+    float all = 0;
+    for (int i = 0; i < lanes; ++i) all = found[i] > all ? found[i] : all;
+    return all;
 }
 
 /// out = g sigmoid(g) u

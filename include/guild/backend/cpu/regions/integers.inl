@@ -4,8 +4,7 @@
 inline ints quantised(floats x, float by) {
     const floats to_integer = all(12582912.f);  // 1.5 2^23: adding it leaves the rounded integer in the low bits
     floats q = x * by;
-    q = choose(q > all(-127.f), q, all(-127.f));
-    q = choose(q < all(127.f), q, all(127.f));
+    q = least(most(q, all(-127.f)), all(127.f));
     return as<ints>(as<uints>(q + to_integer)) - as<ints>(as<uints>(to_integer));
 }
 inline void quantise_row(const float* from, long k, float by, void* to) {
@@ -13,6 +12,10 @@ inline void quantise_row(const float* from, long k, float by, void* to) {
     each_padded(from, k, (k + 63) / 64 * 64, [&](long i, floats x) { integer::left(quantised(x, by), out + i * integer::words); });
 }
 
+/// Sums of a row to c [columns], or added to what it holds.
+inline void leave(const integer::reg* s, std::uint32_t* c, bool add) {
+    for (int v = 0; v < 2; ++v, c += lanes) integer::store(c, add ? integer::sum(s[v], integer::load(c)) : s[v]);
+}
 template <int Rows> void tile_int8(const void* rows, const void* weights, long k, void* sums_of, long c_stride, bool add, prefetch ahead) {
     const auto* a = static_cast<const std::uint32_t*>(rows);
     const auto* b = static_cast<const std::uint32_t*>(weights);
@@ -34,11 +37,7 @@ template <int Rows> void tile_int8(const void* rows, const void* weights, long k
         }
     }
     GUILD_CPU_UNROLL
-    for (int r = 0; r < Rows; ++r)
-        for (int v = 0; v < 2; ++v) {
-            std::uint32_t* const to = c + r * c_stride + v * lanes;
-            integer::store(to, add ? integer::sum(s[r][v], integer::load(to)) : s[r][v]);
-        }
+    for (int r = 0; r < Rows; ++r) leave(s[r], c + r * c_stride, add);
 }
 
 /// One row times four blocks that follow each other, as tile_four.
@@ -58,11 +57,7 @@ inline void tile_four_int8(const void* row, const void* weights, long k, void* s
         }
     }
     GUILD_CPU_UNROLL
-    for (int p = 0; p < 4; ++p)
-        for (int v = 0; v < 2; ++v) {
-            std::uint32_t* const to = c + p * c_stride + v * lanes;
-            integer::store(to, add ? integer::sum(s[p][v], integer::load(to)) : s[p][v]);
-        }
+    for (int p = 0; p < 4; ++p) leave(s[p], c + p * c_stride, add);
 }
 
 /// The even and the odd bytes of at most 128 words are added in 16 bits, which hold 256 times -128.
