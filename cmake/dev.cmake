@@ -3,7 +3,9 @@ add_library(guild_dev INTERFACE)
 set(warnings
     -Wall -Wextra -Wpedantic
     -Wshadow        # a parameter that hides a member
-    -Wconversion)   # a count that loses bits
+    -Wconversion    # a count that loses bits
+    -Wsign-conversion   # a negative number as a count
+    $<IF:$<CXX_COMPILER_ID:GNU>,-Wcast-align=strict,-Wcast-align>)   # numbers read where none may lie
 target_compile_options(guild_dev INTERFACE
     "$<$<COMPILE_LANGUAGE:CXX>:${warnings}>"
     # GCC bugs 105593 (every AVX-512 intrinsic without a mask, so every product of Eigen) and 105651 (every std::string + char).

@@ -353,7 +353,7 @@ void check_weight_gradient(const sample& s, const cpu::kernels& with) {
 }
 /// Rows that go one by one through whole networks, against their products one after the other; of a sample, what is few enough.
 void check_networks(const sample& s, const cpu::kernels& with) {
-    const long rows = s.rows % 4, H = std::min(s.depth, cpu::depth_block), F = s.outputs % 100 + 1, E = s.seed % 7 + 1;
+    const long rows = s.rows % 4, H = std::min(s.depth, cpu::depth_block), F = s.outputs % 100 + 1, E = static_cast<long>(s.seed % 7) + 1;
     const matrix<float> gate(s.kind, s.seed, E * F, H), up(s.kind, s.seed + 50, E * F, H), down(s.kind, s.seed + 70, E * H, F);
     const cpu::strategy how{with.level, arithmetic::fp32, &with.fp32};
     const auto of = [&](const matrix<float>& m, long n, long k) { return guild::stack<const float>{m.view.data, n * k, k}; };

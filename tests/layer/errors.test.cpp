@@ -73,7 +73,7 @@ TEST_CASE("y apart from x") {
     REFUSED(b.infer({y.row(0), 2, 4, 6}, {y.data + 3, 2, 4, 6}), argument_error, "guild::layer: y and x overlap, expected separate memory");
     REFUSED(b.infer({y.row(0), 2, 4, 7}, {y.data + 4, 2, 4, 7}), argument_error, "guild::layer: y and x overlap, expected separate memory");
 
-    auto* const odd = reinterpret_cast<float*>(reinterpret_cast<char*>(y.data) + 2);
+    auto* const odd = static_cast<float*>(static_cast<void*>(reinterpret_cast<char*>(y.data) + 2));
     REFUSED(b.infer({odd, 2, 4}, y), argument_error, "guild::layer: x is at an address that is no multiple of 4");
 
     test::matrix<float> both(5, 8);

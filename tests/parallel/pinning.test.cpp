@@ -138,7 +138,7 @@ TEST_CASE("thread_pool: a worker asleep where the caller runs is moved for that 
             const int there = places(pool)[1].runs_on;
             cpu_set_t mask;
             CPU_ZERO(&mask);
-            CPU_SET(there, &mask);
+            CPU_SET(static_cast<unsigned>(there), &mask);
             if (there >= CPU_SETSIZE || sched_setaffinity(0, sizeof mask, &mask) != 0) return;
             const place worker = places(pool)[1];
             moved |= worker.may_use.size() < all.size() && worker.runs_on != there;

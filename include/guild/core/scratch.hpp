@@ -16,7 +16,7 @@ public:
     template <class T> std::span<T> zeros(long n) {
         static_assert(std::is_trivially_destructible_v<T> && alignof(T) <= alignment, "guild::scratch: holds plain numbers only");
         const std::size_t count = static_cast<std::size_t>(n);
-        T* const at = reinterpret_cast<T*>(take(count * sizeof(T)));
+        T* const at = static_cast<T*>(take(count * sizeof(T)));
         for (std::size_t i = 0; i < count; ++i) ::new (static_cast<void*>(at + i)) T{};
         return {at, count};
     }
@@ -47,7 +47,7 @@ private:
         blocks_.push_back({std::make_unique<std::byte[]>(bytes), bytes});
         used_ = 0;
     }
-    std::byte* take(std::size_t bytes) {
+    void* take(std::size_t bytes) {
         bytes = (bytes + alignment - 1) / alignment * alignment;
         if (blocks_.empty() || blocks_.back().size - used_ < bytes) add(bytes < 4096 ? 4096 : bytes);
         std::byte* const at = blocks_.back().memory.get() + used_;

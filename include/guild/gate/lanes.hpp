@@ -27,7 +27,7 @@ template <class Thread> struct warp_lanes {
 /// A vector of at most N numbers dealt out to the lanes: f[e] on the lane that owns e, inside `each`.
 template <class S, int N, int Lanes> struct field {
     static constexpr int parts = N > 0 ? (N + Lanes - 1) / Lanes : 1;
-    S part[parts];
+    S part[static_cast<unsigned>(parts)];
     GUILD_HOST_DEVICE S& operator[](int e) { return part[static_cast<unsigned>(e) / Lanes]; }
     GUILD_HOST_DEVICE const S& operator[](int e) const { return part[static_cast<unsigned>(e) / Lanes]; }
     /// The number of e on whichever lane. By comparison on a warp, not by address: the parts stay in registers.

@@ -2,6 +2,8 @@
 #include <guild/gate/lanes.hpp>
 #include <guild/gate/rank.hpp>
 
+#include <cstddef>
+#include <cstdint>
 #include <type_traits>
 
 /// One token on its way through a gate, and the handful of operations a stage is written in. The same stage runs as a plain
@@ -100,8 +102,8 @@ template <class S, class Extent, class Lanes = one_lane> struct row {
         const auto ranked = [&](int e) { return rank<real>::of(value(score[e]) + bias[e], e); };
         if constexpr (in_order && Extent::max_experts <= 16) {
             constexpr int wide = Extent::max_experts;
-            std::int32_t key[wide], place[wide] = {};  // place: how many are better
-            unsigned char at[wide];
+            std::int32_t key[std::size_t{wide}], place[std::size_t{wide}] = {};  // place: how many are better
+            unsigned char at[std::size_t{wide}];
             const int size = end - begin;
             GUILD_KEEP_LOOP
             for (int i = 0; i < size; ++i) key[i] = to_ordered(value(score[begin + i]) + bias[begin + i]);

@@ -142,7 +142,7 @@ template <class Format, class End>
 [[gnu::noinline]] void sum_whole(const kernels& with, const groups<float>& g, const piece& all, view<const float> a, const packed_matrix<Format>& w,
                                  End end) {
     constexpr long words = most_height * packed_matrix<Format>::most_whole / 2;
-    alignas(64) float rows[words];
+    alignas(64) float rows[std::size_t{words}];
     const layout& l = w.shape();
     const tile_kernels& tiles = *w.computed().tiles;
     int next_expert = all.expert + 1;

@@ -23,6 +23,7 @@ public:
         guild::detail::ask_huge_pages(data_.get(), whole);
     }
     std::byte* data() const { return data_.get(); }
+    template <class T> T* as() const { return static_cast<T*>(static_cast<void*>(data_.get())); }
     std::size_t size() const { return size_; }
 
 private:

@@ -11,7 +11,7 @@ namespace guild::inline v0::cpu {
 inline void product_by_rows(const kernels& with, long first, long last, view<const float> a, const packed_matrix<float>& w, view<float> c) {
     alignas(64) float sums[few_outputs + most_columns];
     for (long r = first; r < last; ++r) {
-        with.one_row(a.row(r), reinterpret_cast<const float*>(w.begin(0)), a.cols, w.shape().panels(), sums);
+        with.one_row(a.row(r), static_cast<const float*>(w.begin(0)), a.cols, w.shape().panels(), sums);
         std::copy_n(sums, c.cols, c.row(r));
     }
 }
@@ -21,7 +21,7 @@ template <class E> void through(const kernels& with, const packed_network<float>
     static_assert(depth_block % most_columns == 0);
     alignas(64) float a[most_networks * depth_block];
     one_network some[most_networks];
-    for (int i = 0; i < n; ++i) some[i] = {reinterpret_cast<const float*>(w.up.begin(e(i))), reinterpret_cast<const float*>(w.down.begin(e(i)))};
+    for (int i = 0; i < n; ++i) some[i] = {static_cast<const float*>(w.up.begin(e(i))), static_cast<const float*>(w.down.begin(e(i)))};
     with.few_swiglu(x, w.up.shape().depth(), w.down.shape().depth(), some, n, a, out);
 }
 /// y [T, H] = the network of x [T, H]

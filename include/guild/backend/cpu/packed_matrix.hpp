@@ -4,6 +4,7 @@
 #include <guild/backend/cpu/strategy.hpp>
 #include <guild/backend/cpu/sweep.hpp>
 
+#include <cstddef>
 #include <cstring>
 #include <type_traits>
 
@@ -58,17 +59,17 @@ public:
     /// Up to how many rows are multiplied one by one: those of fp32 over a single block that cost less than what a thread is woken for.
     long few_rows() const { return few_rows_; }
 
-    const std::byte* begin(long e) const { return memory_.data() + e * layout_.size(); }
-    const std::byte* block(long e, long panel, long b) const { return begin(e) + layout_.at(panel, b); }
+    const void* begin(long e) const { return memory_.data() + e * layout_.size(); }
+    const std::byte* block(long e, long panel, long b) const { return memory_.data() + e * layout_.size() + layout_.at(panel, b); }
     /// Scales of a panel, [groups, columns].
     const scale* scales(long e, long panel) const {
         if constexpr (!parts::scaled) return nullptr;
-        return reinterpret_cast<const scale*>(scales_.data()) + (e * layout_.panels() + panel) * groups() * layout_.columns();
+        return scales_.as<const scale>() + (e * layout_.panels() + panel) * groups() * layout_.columns();
     }
     /// Sums of the int8 of each column of a panel, where the tiles want them, or null.
     const std::int32_t* sums(long e, long panel) const {
         if (sums_.size() == 0) return nullptr;
-        return reinterpret_cast<const std::int32_t*>(sums_.data()) + (e * layout_.panels() + panel) * layout_.columns();
+        return sums_.as<const std::int32_t>() + (e * layout_.panels() + panel) * layout_.columns();
     }
 
     /// Packs a panel: row(j) is the stored row of its column j, null for zeros; scales(j) the row's scales.
@@ -139,7 +140,7 @@ private:
         constexpr long most = 16 * codes;
         const long words = layout_.words(layout_.k(b)) - codes_of(b) / codes, left = codes_of(b) % codes;
         if (words == 0) return;
-        alignas(64) code ends[most_columns * most]{};
+        alignas(64) code ends[std::size_t{most_columns * most}]{};
         const char* from[most_columns];
         for (int j = 0; j < layout_.columns(); ++j) {
             if (rows[j]) std::copy_n(rows[j] + first(b) + codes_of(b) - left, left, ends + j * most);

@@ -1,6 +1,7 @@
 #pragma once
 #include <guild/backend/cpu/isa.hpp>
 
+#include <cstddef>
 #include <cstdint>
 
 /// The kernels of the CPU, one text compiled once for each instruction set in a program compiled for any x86-64, and chosen at run time

@@ -24,22 +24,22 @@ inline floats one_and_exponential(floats x) {
 inline floats sigmoid(floats x) { return 1.f / one_and_exponential(-x); }
 
 /// f(numbers from i on) for vectors of n numbers, the last one filled with zeros.
-template <int In, int Out, class F> void each_vector(const float* const (&in)[In], long n, float* const (&out)[Out], F f) {
+template <std::size_t In, std::size_t Out, class F> void each_vector(const float* const (&in)[In], long n, float* const (&out)[Out], F f) {
     long i = 0;
     floats x[In], y[Out];
     for (; i + lanes <= n; i += lanes) {
-        for (int j = 0; j < In; ++j) x[j] = read<floats>(in[j] + i);
+        for (std::size_t j = 0; j < In; ++j) x[j] = read<floats>(in[j] + i);
         f(x, y);
-        for (int j = 0; j < Out; ++j) __builtin_memcpy(out[j] + i, &y[j], sizeof y[j]);
+        for (std::size_t j = 0; j < Out; ++j) __builtin_memcpy(out[j] + i, &y[j], sizeof y[j]);
     }
     if (i == n) return;
     const unsigned long rest = static_cast<unsigned long>(n - i) * 4;
-    for (int j = 0; j < In; ++j) {
+    for (std::size_t j = 0; j < In; ++j) {
         x[j] = floats{};
         __builtin_memcpy(&x[j], in[j] + i, rest);
     }
     f(x, y);
-    for (int j = 0; j < Out; ++j) __builtin_memcpy(out[j] + i, &y[j], rest);
+    for (std::size_t j = 0; j < Out; ++j) __builtin_memcpy(out[j] + i, &y[j], rest);
 }
 
 /// The largest magnitude of n numbers; what is not a number is passed over.

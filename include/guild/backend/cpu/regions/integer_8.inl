@@ -17,8 +17,8 @@ struct integer {
     /// Added now: g++ would add integers in another order, and spill them.
     static void keep(reg& r) { GUILD_CPU_KEEP("+x", r); }
     static reg zero() { return _mm256_setzero_si256(); }
-    static reg load(const std::uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-    static void store(std::uint32_t* p, reg r) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), r); }
+    static reg load(const std::uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(p)); }
+    static void store(std::uint32_t* p, reg r) { _mm256_storeu_si256(reinterpret_cast<__m256i_u*>(p), r); }
     static reg sum(reg a, reg b) { return _mm256_add_epi32(a, b); }
     static reg dot(reg s, const std::uint32_t* a, const right& b) {
         const reg pairs = _mm256_maddubs_epi16(b.magnitude, _mm256_sign_epi8(_mm256_set1_epi32(word(a)), b.weight));

@@ -20,7 +20,7 @@ template <int Rows> void tile_int8(const void* rows, const void* weights, long k
     const auto* a = static_cast<const std::uint32_t*>(rows);
     const auto* b = static_cast<const std::uint32_t*>(weights);
     auto* const c = static_cast<std::uint32_t*>(sums_of);
-    integer::reg s[Rows][2];
+    integer::reg s[std::size_t{Rows}][2];
     GUILD_CPU_UNROLL
     for (int r = 0; r < Rows; ++r) s[r][0] = s[r][1] = integer::zero();
     for (long eights = (k + 63) / 64 * 2; eights > 0; --eights) {  // products beyond k are zero

@@ -2,8 +2,8 @@
 
 /// f(i, its two registers of sums) for N products from i on of a row a(i) [k] and a panel b(i): enough of them hide the latency of each.
 template <int N, class A, class B, class F> inline void some_products(long i, const A& a, const B& b, long k, const F& f) {
-    const float *row[N], *from[N];
-    vec::reg first[N], second[N];
+    const float *row[std::size_t{N}], *from[std::size_t{N}];
+    vec::reg first[std::size_t{N}], second[std::size_t{N}];
     GUILD_CPU_UNROLL
     for (int q = 0; q < N; ++q) row[q] = a(i + q), from[q] = b(i + q), first[q] = second[q] = vec::zero();
     for (long j = 0; j < k; ++j) {

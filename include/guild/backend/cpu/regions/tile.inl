@@ -14,7 +14,7 @@ inline void fetch(prefetch& ahead) {
 }
 
 template <int Rows> struct sums {
-    vec::reg s[Rows][2];
+    vec::reg s[std::size_t{Rows}][2];
 
     sums() {
         GUILD_CPU_UNROLL

@@ -21,20 +21,26 @@ inline void transpose_8(__m256 (&r)[8]) {
         r[i] = low;
     }
 }
+inline __m256 read_8(const char* from) {
+    __m256 r;
+    __builtin_memcpy(&r, from, sizeof r);
+    return r;
+}
+inline void write_8(__m256 r, char* to) { __builtin_memcpy(to, &r, sizeof r); }
 /// 8 words, `at` bytes from the beginning of 8 rows, to 8 rows of a block that lie `line` bytes apart.
 inline void rows_to_block(const char* const* rows, long at, char* block, long line) {
     __m256 r[8];
     GUILD_CPU_UNROLL
-    for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(reinterpret_cast<const float*>(rows[i] + at));
+    for (int i = 0; i < 8; ++i) r[i] = read_8(rows[i] + at);
     transpose_8(r);
     GUILD_CPU_UNROLL
-    for (int i = 0; i < 8; ++i) _mm256_storeu_ps(reinterpret_cast<float*>(block + i * line), r[i]);
+    for (int i = 0; i < 8; ++i) write_8(r[i], block + i * line);
 }
 inline void block_to_rows(const char* block, long line, char* const* rows, long at) {
     __m256 r[8];
     GUILD_CPU_UNROLL
-    for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(reinterpret_cast<const float*>(block + i * line));
+    for (int i = 0; i < 8; ++i) r[i] = read_8(block + i * line);
     transpose_8(r);
     GUILD_CPU_UNROLL
-    for (int i = 0; i < 8; ++i) _mm256_storeu_ps(reinterpret_cast<float*>(rows[i] + at), r[i]);
+    for (int i = 0; i < 8; ++i) write_8(r[i], rows[i] + at);
 }

@@ -24,7 +24,7 @@ struct vec {
     static reg most(reg a, reg b) { return _mm256_max_ps(a, b); }
     /// Pairs of bf16: the first of each pair, and the second.
     static void widen(const std::uint16_t* p, reg& first, reg& second) {
-        const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+        const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(p));
         first = _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
         second = _mm256_castsi256_ps(_mm256_and_si256(both, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
     }
