@@ -68,6 +68,7 @@ set(guild_headers
     include/guild/core/convert.hpp
     include/guild/core/error.hpp
     include/guild/core/exp.hpp
+    include/guild/core/finite.hpp
     include/guild/core/fp8.hpp
     include/guild/core/half.hpp
     include/guild/core/host_device.hpp

@@ -36,7 +36,7 @@ template <class G> constexpr bool weighs_shared(const G&) {
 /// Whether the numbers of a policy can be used.
 template <class P> constexpr bool valid(const P& p) {
     if constexpr (requires { p.valid(); }) return p.valid();
-    else if constexpr (loss_policy<P>) return p.weight - p.weight == 0;
+    else if constexpr (loss_policy<P>) return is_finite(p.weight);
     else return true;
 }
 /// Whether a loss needs scores that the stages do not make.

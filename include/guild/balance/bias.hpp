@@ -13,7 +13,7 @@ struct no_balance {
 struct bias_balance {
     using moves = selection_bias;
     double rate = 1e-3;
-    constexpr bool valid() const { return rate - rate == 0; }
+    constexpr bool valid() const { return is_finite(rate); }
     /// load [E] with sum `total`; state [E] += . Compares E load_e with total, so the mean is never rounded.
     template <class R> void update(const long* load, long total, R* state, int experts) const {
         for (int e = 0; e < experts; ++e) state[e] += static_cast<R>(rate * ((load[e] * experts < total) - (load[e] * experts > total)));
@@ -25,7 +25,7 @@ struct bias_balance {
 struct proportional_bias_balance {
     using moves = selection_bias;
     double rate = 1e-3;
-    constexpr bool valid() const { return rate - rate == 0; }
+    constexpr bool valid() const { return is_finite(rate); }
     /// load [E] with sum `total`; state [E] += . The violation E load_e - total is counted in integers; without load nothing moves.
     template <class R> void update(const long* load, long total, R* state, int experts) const {
         if (total <= 0) return;

@@ -1,4 +1,6 @@
 #pragma once
+#include <guild/core/finite.hpp>
+
 #include <bit>
 #include <cstdint>
 
@@ -12,7 +14,7 @@ struct bf16 {
     /// Rounds to nearest, ties to even; NaN stays NaN.
     constexpr explicit bf16(float x) {
         const auto u = std::bit_cast<std::uint32_t>(x);
-        bits = static_cast<std::uint16_t>(x == x ? (u + 0x7fffu + ((u >> 16) & 1u)) >> 16 : (u >> 16) | 0x40u);
+        bits = static_cast<std::uint16_t>(is_nan(x) ? (u >> 16) | 0x40u : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
     }
     static constexpr bf16 from_bits(std::uint16_t b) {
         bf16 x;

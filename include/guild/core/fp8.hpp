@@ -1,4 +1,5 @@
 #pragma once
+#include <guild/core/finite.hpp>
 #include <guild/core/minifloat.hpp>
 #include <guild/core/scaled.hpp>
 
@@ -15,7 +16,7 @@ struct fp8_e4m3 {
     /// Rounds to nearest, ties to even, and saturates: beyond 448, infinities too, it is 448. NaN stays NaN.
     constexpr explicit fp8_e4m3(float x) {
         const std::uint32_t nearest = std::min(detail::minifloat<4, 3>::encode(detail::magnitude_of(x)), 0x7eu);
-        bits = static_cast<std::uint8_t>((x == x ? nearest : 0x7fu) | detail::sign_of(x) << 7);
+        bits = static_cast<std::uint8_t>((is_nan(x) ? 0x7fu : nearest) | detail::sign_of(x) << 7);
     }
     static constexpr fp8_e4m3 from_bits(std::uint8_t b) {
         fp8_e4m3 x;

@@ -1,4 +1,5 @@
 #pragma once
+#include <guild/core/finite.hpp>
 #include <guild/core/minifloat.hpp>
 #include <guild/core/stack.hpp>
 
@@ -14,7 +15,7 @@ struct half {
     /// Rounds to nearest, ties to even, from 65520 on to infinity; NaN stays NaN.
     constexpr explicit half(float x) {
         const std::uint32_t nearest = std::min(detail::minifloat<5, 10>::encode(detail::magnitude_of(x)), 0x7c00u);
-        bits = static_cast<std::uint16_t>((x == x ? nearest : 0x7e00u) | detail::sign_of(x) << 15);
+        bits = static_cast<std::uint16_t>((is_nan(x) ? 0x7e00u : nearest) | detail::sign_of(x) << 15);
     }
     static constexpr half from_bits(std::uint16_t b) {
         half x;

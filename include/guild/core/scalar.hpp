@@ -1,7 +1,9 @@
 #pragma once
 #include <guild/core/exp.hpp>
+#include <guild/core/finite.hpp>
 
 #include <cmath>
+#include <limits>
 
 /// Scalars: float, double, dual, or any type with + - * / and exp, log, log1p, sqrt, tanh, erf found by argument-dependent
 /// lookup. `real_t<S>` is what a decision compares and `value(s)` gets it: a selection is never differentiated.
@@ -14,6 +16,72 @@ template <class S> using real_t = typename real_of<S>::type;
 
 GUILD_HOST_DEVICE constexpr float value(float s) { return s; }
 GUILD_HOST_DEVICE constexpr double value(double s) { return s; }
+
+namespace detail {
+/// x, from where e^x is the smallest normal number on: e^-x overflows soon below.
+template <class S> GUILD_HOST_DEVICE constexpr S not_vanishing(S x) {
+    using R = real_t<S>;
+    if constexpr (!std::numeric_limits<R>::is_specialized) return x;
+    constexpr R least = static_cast<R>((std::numeric_limits<R>::min_exponent - 1) * 0.6931471805599453);
+    return value(x) < least ? S(least) : x;
+}
+}  // namespace detail
+
+/// 1 / (1 + e^-x), 0 where it is below the smallest normal number.
+template <class S> GUILD_HOST_DEVICE S logistic(S x) {
+    const S held = detail::not_vanishing(x);
+    const bool vanishes = value(x) < value(held);
+    return S(1) / (S(1) + exp(-held)) * S(static_cast<real_t<S>>(!vanishes));  // a product, which threads no branch through a loop
+}
+/// log(1 + e^x), exact for every x: above 0 as x + log(1 + e^-x).
+template <class S> GUILD_HOST_DEVICE S softplus(S x) { return value(x) > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
+
+/// y = f(x): d f'(x), by x and y, for d on either side: a derivative carried forward or a gradient carried back. Where numbers leave the range of
+/// R, it is finite if the value is, and tends to its limit: where f no longer moves it is 0 whatever d, which may have overflowed inside of f.
+namespace slope {
+namespace detail {
+template <class R> inline constexpr bool is_real = std::is_same_v<R, real_t<R>>&& std::numeric_limits<R>::is_specialized;
+
+/// d s, and 0 where s is.
+template <class R> GUILD_HOST_DEVICE constexpr R along(R d, R s) {
+    const R all = d * s;
+    if constexpr (is_real<R>) return s == R(0) ? R(0) : all;
+    else return all;  // a number that carries derivatives itself: its own product does as much
+}
+/// Within the finite numbers; NaN stays.
+template <class R> GUILD_HOST_DEVICE constexpr R held(R d) {
+    if constexpr (is_real<R>) {
+        constexpr R most = std::numeric_limits<R>::max();
+        return d > most ? most : d < -most ? -most : d;
+    } else return d;
+}
+}  // namespace detail
+
+template <class R> GUILD_HOST_DEVICE R exp(R, R y, R d) { return detail::held(detail::along(d, y)); }
+template <class R> GUILD_HOST_DEVICE R log(R x, R, R d) { return detail::held(d / x); }
+template <class R> GUILD_HOST_DEVICE R log1p(R x, R, R d) { return detail::held(d / (R(1) + x)); }
+/// 0 at 0, as for the length of a vector of zeros.
+template <class R> GUILD_HOST_DEVICE R sqrt(R, R y, R d) {
+    const R all = detail::held(d / (R(2) * y));
+    return value(y) == 0 ? R(0) : all;
+}
+template <class R> GUILD_HOST_DEVICE R tanh(R, R y, R d) { return detail::along(d, R(1) - y * y); }
+template <class R> GUILD_HOST_DEVICE R erf(R x, R, R d) {
+    using guild::exp;
+    return detail::along(d, R(1.1283791670955126) * exp(-x * x));  // 2 / sqrt(pi)
+}
+template <class R> GUILD_HOST_DEVICE R logistic(R x, R y, R d) {
+    using guild::exp;
+    return detail::along(d, exp(-guild::detail::not_vanishing(x)) * y * y);
+}
+template <class R> GUILD_HOST_DEVICE R softplus(R x, R, R d) { return detail::along(d, guild::logistic(x)); }
+/// y = a / b, along a and along b.
+template <class R> GUILD_HOST_DEVICE constexpr R numerator(R b, R d) {
+    const auto size = value(b);
+    return !is_finite(size) && !is_nan(size) ? R(0) : detail::held(d / b);
+}
+template <class R> GUILD_HOST_DEVICE constexpr R denominator(R y, R b, R d) { return -detail::held(detail::along(numerator(b, d), y)); }
+}  // namespace slope
 
 /// v + d epsilon, epsilon^2 = 0: one exact directional derivative. The referee of every hand-written adjoint, and the adjoint
 /// of a stage, activation or loss that brings none of its own.
@@ -29,22 +97,45 @@ template <class R> struct dual {
     friend GUILD_HOST_DEVICE constexpr dual operator+(dual a, dual b) { return {a.v + b.v, a.d + b.d}; }
     friend GUILD_HOST_DEVICE constexpr dual operator-(dual a, dual b) { return {a.v - b.v, a.d - b.d}; }
     friend GUILD_HOST_DEVICE constexpr dual operator*(dual a, dual b) { return {a.v * b.v, a.d * b.v + a.v * b.d}; }
-    friend GUILD_HOST_DEVICE constexpr dual operator/(dual a, dual b) { return {a.v / b.v, (a.d - a.v / b.v * b.d) / b.v}; }
+    friend GUILD_HOST_DEVICE constexpr dual operator/(dual a, dual b) {
+        const R y = a.v / b.v;
+        return {y, slope::numerator(b.v, a.d) + slope::denominator(y, b.v, b.d)};
+    }
 };
 template <class R> struct real_of<dual<R>> { using type = real_t<R>; };
 template <class R> GUILD_HOST_DEVICE constexpr auto value(dual<R> a) { return value(a.v); }
-template <class R> GUILD_HOST_DEVICE dual<R> exp(dual<R> a) { return {exp(a.v), a.d * exp(a.v)}; }
-template <class R> GUILD_HOST_DEVICE dual<R> log(dual<R> a) { return {log(a.v), a.d / a.v}; }
-template <class R> GUILD_HOST_DEVICE dual<R> log1p(dual<R> a) { return {log1p(a.v), a.d / (R(1) + a.v)}; }
-template <class R> GUILD_HOST_DEVICE dual<R> sqrt(dual<R> a) { return {sqrt(a.v), a.d / (R(2) * sqrt(a.v))}; }
-template <class R> GUILD_HOST_DEVICE dual<R> tanh(dual<R> a) { return {tanh(a.v), a.d * (R(1) - tanh(a.v) * tanh(a.v))}; }
-template <class R> GUILD_HOST_DEVICE dual<R> erf(dual<R> a) {
-    return {erf(a.v), a.d * R(1.1283791670955126) * exp(-a.v * a.v)};  // 2 / sqrt(pi)
-}
 
-/// 1 / (1 + e^-x)
-template <class S> GUILD_HOST_DEVICE S logistic(S x) { return S(1) / (S(1) + exp(-x)); }
-/// log(1 + e^x), exact for every x: above 0 as x + log(1 + e^-x).
-template <class S> GUILD_HOST_DEVICE S softplus(S x) { return value(x) > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
+template <class R> GUILD_HOST_DEVICE dual<R> exp(dual<R> a) {
+    const R y = exp(a.v);
+    return {y, slope::exp(a.v, y, a.d)};
+}
+template <class R> GUILD_HOST_DEVICE dual<R> log(dual<R> a) {
+    const R y = log(a.v);
+    return {y, slope::log(a.v, y, a.d)};
+}
+template <class R> GUILD_HOST_DEVICE dual<R> log1p(dual<R> a) {
+    const R y = log1p(a.v);
+    return {y, slope::log1p(a.v, y, a.d)};
+}
+template <class R> GUILD_HOST_DEVICE dual<R> sqrt(dual<R> a) {
+    const R y = sqrt(a.v);
+    return {y, slope::sqrt(a.v, y, a.d)};
+}
+template <class R> GUILD_HOST_DEVICE dual<R> tanh(dual<R> a) {
+    const R y = tanh(a.v);
+    return {y, slope::tanh(a.v, y, a.d)};
+}
+template <class R> GUILD_HOST_DEVICE dual<R> erf(dual<R> a) {
+    const R y = erf(a.v);
+    return {y, slope::erf(a.v, y, a.d)};
+}
+template <class R> GUILD_HOST_DEVICE dual<R> logistic(dual<R> a) {
+    const R y = logistic(a.v);
+    return {y, slope::logistic(a.v, y, a.d)};
+}
+template <class R> GUILD_HOST_DEVICE dual<R> softplus(dual<R> a) {
+    const R y = softplus(a.v);
+    return {y, slope::softplus(a.v, y, a.d)};
+}
 
 }  // namespace guild::inline v0

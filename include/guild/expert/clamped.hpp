@@ -8,7 +8,7 @@ namespace guild::inline v0 {
 struct clamped_swiglu {
     static constexpr int inputs = 2;
     double limit = 7, alpha = 1.702, offset = 1;
-    constexpr bool valid() const { return limit > 0 && limit - limit == 0 && alpha - alpha == 0 && offset - offset == 0; }
+    constexpr bool valid() const { return limit > 0 && is_finite(limit) && is_finite(alpha) && is_finite(offset); }
     template <class S> GUILD_HOST_DEVICE S operator()(S g, S u) const {
         using R = real_t<S>;
         const S bound(static_cast<R>(limit));

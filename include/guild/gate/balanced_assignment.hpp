@@ -58,7 +58,7 @@ private:
         double most = 0;
         for (long i = 0; i < c.tokens * c.experts; ++i) {
             const double v = c.padded(i / c.experts) ? 0 : static_cast<double>(value(c.score[i]));
-            if (v - v == 0 && (v < 0 ? -v : v) > most) most = v < 0 ? -v : v;
+            if (is_finite(v) && (v < 0 ? -v : v) > most) most = v < 0 ? -v : v;
         }
         return most > 0 ? most : 1;
     }

@@ -84,7 +84,7 @@ struct capacity : applies_decision {
 
     constexpr capacity(double f = 1.25, rounding r = rounding::up, priority p = priority::choice, int least = 0, int exactly = -1, bool split = false)
         : factor(f), round(r), by(p), minimum(least), rows(exactly), per_sequence(split) {}
-    constexpr bool fits(int, int) const { return factor >= 0 && factor - factor == 0; }
+    constexpr bool fits(int, int) const { return factor >= 0 && is_finite(factor); }
     /// Rows of an expert for T tokens with K choices each.
     long room(long T, int E, int K) const {
         if (rows >= 0) return rows;
@@ -120,7 +120,7 @@ struct heterogeneous_capacity : applies_decision {
     constexpr heterogeneous_capacity(int z = 1, double f = 1.1, double tau = 0.75, priority p = priority::choice)
         : zero_computation(z), factor(f), ratio(tau), by(p) {}
     constexpr bool fits(int experts, int) const {
-        return zero_computation >= 0 && zero_computation <= experts && factor >= 0 && factor - factor == 0 && ratio > 0 && ratio - ratio == 0;
+        return zero_computation >= 0 && zero_computation <= experts && factor >= 0 && is_finite(factor) && ratio > 0 && is_finite(ratio);
     }
     /// Rows of expert e for T tokens.
     long room(long T, int e, int E) const {
@@ -146,7 +146,7 @@ struct device_capacity : applies_decision {
 
     constexpr device_capacity(int d = 8, double f = 1, double p = 0.1) : devices(d), factor(f), protect(p) {}
     constexpr bool fits(int experts, int) const {
-        return devices >= 1 && experts % devices == 0 && factor >= 0 && factor - factor == 0 && protect >= 0 && protect <= 1;
+        return devices >= 1 && experts % devices == 0 && factor >= 0 && is_finite(factor) && protect >= 0 && protect <= 1;
     }
     template <class S> void decide(const crowd<S>& c) const {
         const int size = c.experts / devices;

@@ -17,7 +17,7 @@ struct cosine {
 
     constexpr cosine(int d = 256, bool b = false, double c = 0.01) : dimension(d), bias(b), coldest(c) {}
     constexpr int extra(int experts) const { return dimension > experts ? dimension - experts : 0; }
-    constexpr bool fits(int, int) const { return dimension >= 1 && coldest > 0 && coldest - coldest == 0; }
+    constexpr bool fits(int, int) const { return dimension >= 1 && coldest > 0 && is_finite(coldest); }
     GUILD_HOST_DEVICE constexpr int learned(int experts) const { return experts * dimension + 1 + (bias ? dimension : 0); }
 
     template <class Row> GUILD_HOST_DEVICE void forward(const auto& t, Row& r) const {

@@ -12,7 +12,7 @@ struct expert_choice : takes_score {
 
     constexpr expert_choice(double f = 2, int exactly = -1) : factor(f), rows(exactly) {}
     static constexpr int slots(int experts, int) { return experts; }
-    constexpr bool fits(int, int) const { return factor >= 0 && factor - factor == 0; }
+    constexpr bool fits(int, int) const { return factor >= 0 && is_finite(factor); }
     template <class S> void decide(const crowd<S>& c) const {
         const long n = c.present(), room = rows >= 0 ? rows : static_cast<long>(factor * static_cast<double>(n) / c.experts),
                    take = std::min(room, n);

@@ -10,7 +10,7 @@ namespace guild::inline v0 {
 /// x / sqrt(mean(x^2) + epsilon) v / sqrt(H), v [H] learned. Gemma 4.
 struct rms_input {
     double epsilon = 1e-6;
-    constexpr bool valid() const { return epsilon >= 0 && epsilon - epsilon == 0; }
+    constexpr bool valid() const { return epsilon >= 0 && is_finite(epsilon); }
     static constexpr int learned(int hidden) { return hidden; }
     template <class S> void forward(const token<S>&, const S* x, long H, const S* v, S* out) const {
         const S scale = inverse(x, H) / sqrt(S(static_cast<real_t<S>>(H)));
@@ -38,7 +38,7 @@ private:
 struct jitter_input {
     static constexpr int stream = 5;
     double size = 1e-2;
-    constexpr bool valid() const { return size >= 0 && size - size == 0; }
+    constexpr bool valid() const { return size >= 0 && is_finite(size); }
     template <class S> void forward(const token<S>& t, const S* x, long H, const S*, S* out) const {
         for (long h = 0; h < H; ++h) out[h] = x[h] * S(factor(t, h));
     }

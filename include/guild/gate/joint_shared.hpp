@@ -9,7 +9,7 @@ struct joint_shared {
     int shared = 1;
     double scale = 1;
     constexpr int extra(int) const { return shared; }
-    constexpr bool fits(int, int) const { return shared >= 1 && scale - scale == 0; }
+    constexpr bool fits(int, int) const { return shared >= 1 && is_finite(scale); }
     template <class Row> GUILD_HOST_DEVICE void forward(const auto&, Row& r) const {
         typename Row::scalar part[decltype(r.n)::max_extra];
         const auto factor = typename Row::scalar(static_cast<typename Row::real>(scale)) * one_over_sum(r, part);

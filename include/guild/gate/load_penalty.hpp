@@ -16,7 +16,7 @@ struct load_penalty : ranks_only {
 
     constexpr load_penalty(double by = 1, double sharp = 4, double room = 1.25) : strength(by), sharpness(sharp), capacity(room) {}
     constexpr bool fits(int, int) const {
-        return strength >= 0 && strength - strength == 0 && sharpness > 0 && sharpness - sharpness == 0 && capacity > 0 && capacity - capacity == 0;
+        return strength >= 0 && is_finite(strength) && sharpness > 0 && is_finite(sharpness) && capacity > 0 && is_finite(capacity);
     }
     GUILD_HOST_DEVICE static constexpr int state(int experts) { return experts; }
     template <class Row> GUILD_HOST_DEVICE void forward(const auto& t, Row& r) const {

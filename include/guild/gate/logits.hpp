@@ -46,7 +46,7 @@ struct learned_noise {
     static constexpr int stream = 2;
     double floor = 1e-2;
     static constexpr int extra(int experts) { return experts; }
-    constexpr bool fits(int, int) const { return floor >= 0 && floor - floor == 0; }
+    constexpr bool fits(int, int) const { return floor >= 0 && is_finite(floor); }
     template <class Row> GUILD_HOST_DEVICE void forward(const auto& t, Row& r) const {
         using S = typename Row::scalar;
         if (t.training) r.each([&](int e) { r.score[e] += S(t.normal(stream, e)) * spread(r.extra[e]); });

@@ -71,7 +71,7 @@ struct sigmoid {
 /// v / (sum v + epsilon). Where that sum is 0 (everything underflowed) the result is 0, not NaN.
 struct unit_sum {
     double epsilon = 0;
-    constexpr bool valid() const { return epsilon >= 0 && epsilon - epsilon == 0; }
+    constexpr bool valid() const { return epsilon >= 0 && is_finite(epsilon); }
     GUILD_HOST_DEVICE void forward(auto v) const {
         const auto s = total(v);
         v.each([&](int i) { v[i] = value(s) == 0 ? s : v[i] / s; });
@@ -90,7 +90,7 @@ private:
 /// factor v
 struct times {
     double factor = 1;
-    constexpr bool valid() const { return factor - factor == 0; }
+    constexpr bool valid() const { return is_finite(factor); }
     template <class V> GUILD_HOST_DEVICE void forward(V v) const { scale(v, v); }
     template <class V> GUILD_HOST_DEVICE void backward(auto, auto out, V g) const { scale(out, g); }
 

@@ -10,7 +10,7 @@ constexpr double float_epsilon = 0x1p-23;
 /// v / max(sum v, floor). Ernie 4.5; fairseq's GShard with float_epsilon.
 struct unit_max {
     double floor = 0;
-    constexpr bool valid() const { return floor >= 0 && floor - floor == 0; }
+    constexpr bool valid() const { return floor >= 0 && is_finite(floor); }
     template <class V> GUILD_HOST_DEVICE void forward(V v) const {
         using S = typename V::scalar;
         const S s = v.sum([&](int i) { return v[i]; }), by = held(s) ? bound<S>() : s;
@@ -31,7 +31,7 @@ private:
 /// v / (sum |v|^p)^(1/p). DBRX (p = 1).
 struct unit_norm {
     double p = 1;
-    constexpr bool valid() const { return p >= 1 && p - p == 0; }
+    constexpr bool valid() const { return p >= 1 && is_finite(p); }
     template <class V> GUILD_HOST_DEVICE void forward(V v) const {
         using S = typename V::scalar;
         const S n = norm<S>(v);

@@ -11,7 +11,7 @@ constexpr int no_expert = -1;  ///< a hole: the slot is empty
 template <class R> inline constexpr R infinity = std::numeric_limits<R>::infinity();
 
 /// The key a selection compares: NaN counts as -infinity.
-template <class R> GUILD_HOST_DEVICE constexpr R ranking_key(R key) { return key == key ? key : -infinity<R>; }
+template <class R> GUILD_HOST_DEVICE constexpr R ranking_key(R key) { return is_nan(key) ? -infinity<R> : key; }
 
 /// A place in the one order that all selections use: larger key first, then lower index. It is total, so the K best of any
 /// bit patterns are K distinct indices.

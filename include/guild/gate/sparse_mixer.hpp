@@ -12,7 +12,7 @@ namespace guild::inline v0 {
 struct sparse_mixer {
     static constexpr int stream = 3;
     double jitter = 0.01;
-    constexpr bool fits(int experts, int k) const { return jitter >= 0 && jitter - jitter == 0 && k <= experts; }
+    constexpr bool fits(int experts, int k) const { return jitter >= 0 && is_finite(jitter) && k <= experts; }
 
     template <class Row> GUILD_HOST_DEVICE void forward(const auto& t, Row& r) const {
         for (int k = 0; k < r.n.slots; ++k) {
