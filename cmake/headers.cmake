@@ -141,6 +141,7 @@ set(guild_headers
     include/guild/io/writer.hpp
     include/guild/layer.hpp
     include/guild/model.hpp
+    include/guild/parallel/fork.hpp
     include/guild/parallel/pinning.hpp
     include/guild/parallel/serial.hpp
     include/guild/parallel/thread_pool.hpp

@@ -1,4 +1,5 @@
 #include <support/products.hpp>
+#include <support/child.hpp>
 #include <support/outcome.hpp>
 #include <support/policies.hpp>
 
@@ -81,6 +82,32 @@ TEST_CASE("eight threads on one const layer over packed weights, a thousand call
         });
     for (std::thread& caller : callers) caller.join();
     CHECK(wrong == 0);
+}
+
+TEST_CASE("a forked child computes on with the layer and the pool of its parent: the same bits, with the parent's tape too") {
+#ifdef GUILD_TEST_NO_FORK
+    MESSAGE("left out: the thread sanitizer ends a process that was forked among threads when it starts one");
+#else
+    const auto w = guild::random_weights<shared_by_all>(1);
+    for (const int threads : {1, 2, 3, 4, 6, 8}) {
+        CAPTURE(threads);
+        const guild::thread_pool pool(threads);
+        const layer l(w, guild::backend::eigen{guild::threads{pool}});
+        for (const long T : {1, 9, 65}) {
+            CAPTURE(T);
+            test::outcome<layer> expected(l, test::first_tokens(T));
+            CHECK(of_a_child([&](int) -> std::string {
+                      if (!same(test::outcome<layer>(l, test::first_tokens(T)), expected)) return "other bits";
+                      test::matrix<float> dx(T, 24);
+                      layer::gradients gradient(l.model());
+                      l.backward(expected.dy, dx, gradient, expected.tape);
+                      if (!test::same_bits(dx, expected.dx) || !test::same_gradients(gradient, expected.gradient))
+                          return "other bits by its parent's tape";
+                      return "the same";
+                  }) == "the same");
+        }
+    }
+#endif
 }
 
 TEST_CASE("converting, packing and unpacking: threads write apart, where rows share a scale too") {

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 #include <guild/parallel/serial.hpp>
+#include <support/watchdog.hpp>
 
 #include <limits>
 #include <stdexcept>

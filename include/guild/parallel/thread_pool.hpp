@@ -1,11 +1,14 @@
 #pragma once
 #include <guild/core/error.hpp>
+#include <guild/parallel/fork.hpp>
 #include <guild/parallel/pinning.hpp>
 #include <guild/parallel/serial.hpp>
 
 #include <atomic>
 #include <cstddef>
 #include <exception>
+#include <memory>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -24,6 +27,10 @@ namespace guild::inline v0 {
 /// What f wrote is visible to the caller when run returns. No allocation after construction. Threads that wait spin for
 /// some 10 microseconds, not at all where they outnumber their processors, then sleep. A worker that sleeps on a processor which another
 /// thread of the run is on is moved before it is woken, and after the run may use what the constructing thread might (Linux).
+///
+/// A process that was forked has no workers: there a pool of its parent, busy or not when the fork came, calls all ranges on the caller, with the
+/// same bits, and ends without waiting; one that is constructed there has workers. A child that was forked inside f has lost the shares of the other
+/// threads: it should exec or _exit; if it returns from f instead, `run` throws error on its caller, and on a worker the process is terminated.
 class thread_pool {
 public:
     /// Starts threads - 1 workers. With pinning::own_processor worker t runs on processor t of those, counted from 0 in ascending
@@ -37,11 +44,13 @@ public:
             detail::raise<argument_error>("guild::thread_pool: threads is ", threads, ", expected at most ", own.size(), ", a processor for each");
         spins_ = enough ? 500 : 0;
         moves_ = enough && where == pinning::none;
-        if (moves_) own_ = free_ = detail::processor_set(own);
-        workers_ = std::vector<worker>(static_cast<std::size_t>(threads - 1));
+        forks_ = detail::forks_so_far();
+        auto made = std::make_unique<crew>(static_cast<std::size_t>(threads - 1));
+        crew_ = made.get();
+        if (moves_) made->own = made->free = detail::processor_set(own);
         int started = 1;
         try {
-            for (worker& w : workers_) {
+            for (worker& w : made->workers) {
                 w.thread = std::thread([this, &w, started] { serve(w, started); });
                 if (where == pinning::own_processor) detail::pin(w.thread, own[static_cast<std::size_t>(started)]);
                 ++started;
@@ -53,19 +62,27 @@ public:
             stop();
             throw;
         }
+        static_cast<void>(made.release());
     }
-    ~thread_pool() { stop(); }
+    /// A run that is interrupted by exit(), inside f or in another thread, goes on until the process ends; a static pool waits for none of its threads.
+    ~thread_pool() {
+        if (!here()) {  // handles of threads that are not there are dropped: neither joined nor detached
+            for (worker& w : crew_->workers) ::new (static_cast<void*>(&w.thread)) std::thread;
+        } else if (busy_.load(std::memory_order_acquire)) return;
+        else stop();
+        delete crew_;
+    }
     thread_pool(const thread_pool&) = delete;
     thread_pool& operator=(const thread_pool&) = delete;
 
     /// N, the caller of `run` included.
-    int size() const { return static_cast<int>(workers_.size()) + 1; }
+    int size() const { return static_cast<int>(crew_->workers.size()) + 1; }
 
     /// Calls f(begin, end) on disjoint, non-empty ranges that cover [0, n), from several threads at once. For n < 1 nothing.
     template <class F> void run(long n, F&& f) const {
         const long ranges = detail::range_count(n);
         const long parts = ranges < size() ? ranges : size();
-        if (parts < 2 || busy_.exchange(true, std::memory_order_acquire)) return detail::run_ranges(n, 0, ranges, f);
+        if (parts < 2 || !here() || busy_.exchange(true, std::memory_order_acquire)) return detail::run_ranges(n, 0, ranges, f);
         auto part = [&f, n, ranges, parts](long p) { detail::run_ranges(n, ranges * p / parts, ranges * (p + 1) / parts, f); };
         const auto call = [](void* self, long p) { (*static_cast<decltype(part)*>(self))(p); };
         run_parts(parts, call, &part);
@@ -80,29 +97,38 @@ private:
         bool moved = false;
         std::thread thread;
     };
+    /// What threads look at while they run, in one place that can outlive the pool.
+    struct crew {
+        explicit crew(std::size_t size) : workers(size) {}
+        std::vector<worker> workers;
+        detail::processor_set own;   ///< of the constructing thread
+        detail::processor_set free;  ///< scratch
+    };
 
     /// Calls call(self, p) for p < parts, p = 0 here and the others on one worker each. Called by the run that holds busy_.
     void run_parts(long parts, void (*call)(void*, long), void* self) const {
         const auto team = static_cast<std::size_t>(parts - 1);
+        auto& workers = crew_->workers;
         call_ = call;
         self_ = self;
         pending_.store(static_cast<int>(parts - 1), std::memory_order_relaxed);
         const bool moved = moves_ && part_company(team);
         for (std::size_t i = 0; i < team; ++i) {
-            workers_[i].state.store(ready);
-            workers_[i].state.notify_one();
+            workers[i].state.store(ready);
+            workers[i].state.notify_one();
         }
         std::exception_ptr failure = attempt(0);
         for (std::size_t i = team; i-- > 0;)
-            if (claim(workers_[i], idle)) {
-                workers_[i].failure = attempt(static_cast<long>(i) + 1);
+            if (claim(workers[i], idle)) {
+                workers[i].failure = attempt(static_cast<long>(i) + 1);
                 pending_.fetch_sub(1);
             }
+        if (!here()) lost();
         for (int left = await_change(pending_, -1); left != 0;) left = await_change(pending_, left);
         for (std::size_t i = 0; i < team; ++i) {
-            std::exception_ptr later = std::exchange(workers_[i].failure, nullptr);
+            std::exception_ptr later = std::exchange(workers[i].failure, nullptr);
             if (!failure) failure = std::move(later);
-            if (moved && std::exchange(workers_[i].moved, false)) own_.keep(workers_[i].thread);
+            if (moved && std::exchange(workers[i].moved, false)) crew_->own.keep(workers[i].thread);
         }
         busy_.store(false, std::memory_order_release);
         if (failure) std::rethrow_exception(std::move(failure));
@@ -111,19 +137,20 @@ private:
     /// leave a worker to wait there for milliseconds: Linux looks for an idle processor only where few have been busy of late.
     bool part_company(std::size_t team) const {
         bool moved = false;
-        free_ = own_;
-        free_.remove(detail::current_processor());
+        auto& [workers, own, free] = *crew_;
+        free = own;
+        free.remove(detail::current_processor());
         for (std::size_t i = 0; i < team; ++i) {
-            worker& w = workers_[i];
+            worker& w = workers[i];
             const int there = w.processor.load(std::memory_order_relaxed);
             if (there < 0) continue;
-            w.moved = !free_.has(there);
+            w.moved = !free.has(there);
             moved |= w.moved;
-            free_.remove(there);
+            free.remove(there);
         }
-        if (!moved || free_.empty()) return false;
+        if (!moved || free.empty()) return false;
         for (std::size_t i = 0; i < team; ++i)
-            if (workers_[i].moved) free_.keep(workers_[i].thread);
+            if (workers[i].moved) free.keep(workers[i].thread);
         return true;
     }
     std::exception_ptr attempt(long part) const {
@@ -144,12 +171,19 @@ private:
             if (own) w.failure = attempt(part);
             w.processor.store(detail::current_processor(), std::memory_order_relaxed);
             if (!own) continue;
+            if (!here()) lost();
             w.state.store(idle, std::memory_order_relaxed);
             if (pending_.fetch_sub(1) == 1) pending_.notify_one();
         }
     }
+    /// Whether the workers are in this process.
+    bool here() const { return detail::forks.load(std::memory_order_relaxed) == forks_; }
+    [[noreturn]] static void lost() {
+        detail::raise<error>("guild::thread_pool: the process was forked inside a run, whose other threads are not in the child, ",
+                             "expected exec or _exit there");
+    }
     void stop() {
-        for (worker& w : workers_) {
+        for (worker& w : crew_->workers) {
             w.state.store(leave);
             w.state.notify_one();
             if (w.thread.joinable()) w.thread.join();
@@ -169,11 +203,10 @@ private:
 #endif
     }
 
-    mutable std::vector<worker> workers_;
+    crew* crew_ = nullptr;
+    long forks_ = 0;
     int spins_ = 0;  ///< none where the threads outnumber the processors that they may use
     bool moves_ = false;
-    detail::processor_set own_;           ///< of the constructing thread
-    mutable detail::processor_set free_;  ///< scratch
     mutable std::atomic<bool> busy_{false};
     mutable std::atomic<int> pending_{0};  ///< shares that nobody has finished, but the caller's first
     mutable void (*call_)(void*, long) = nullptr;
