@@ -12,8 +12,10 @@
 
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <set>
 #include <string>
 #include <vector>
@@ -34,8 +36,12 @@ float hard(int kind, unsigned long long seed, long i) {
     if (kind == 0) return static_cast<float>(2 * u - 1);
     if (kind == 1) return std::ldexp(static_cast<float>(2 * u - 1), static_cast<int>(v * 60) - 30);   // wide exponents
     if (kind == 2) return std::ldexp(static_cast<float>(2 * u - 1), static_cast<int>(v * 20) - 135);  // near underflow, denormal
+    if (kind == 4 && v < 0.02) {
+        const unsigned bits[] = {0x7fc00000u, 0x7f800001u, 0xff800001u, 0xffffffffu, 0x7f800000u, 0xff800000u};  // NaN, infinity
+        return std::bit_cast<float>(bits[static_cast<int>(u * 6)]);
+    }
     const float special[] = {0.f, -0.f, 1.f, -1.f, 0x1p-126f, -0x1p-149f, 0x1.8p-70f, 0x1.01p0f, 0x1.03p0f, 0x1.008p0f, 3e37f, -1e30f};
-    return v < 0.5 ? special[static_cast<int>(u * 12)] : static_cast<float>(2 * u - 1);
+    return kind == 3 && v < 0.5 ? special[static_cast<int>(u * 12)] : static_cast<float>(2 * u - 1);
 }
 bool same(float a, float b) { return std::memcmp(&a, &b, sizeof a) == 0 || (a != a && b != b); }
 
@@ -78,7 +84,7 @@ template <class Format> struct matrix {
             for (std::size_t i = 0; i < stored.data.size(); ++i) stored.data[i] = std::bit_cast<code>(static_cast<std::uint8_t>(any(i) * 256));
             for (std::size_t i = 0; i < stored.scale.size(); ++i) {
                 if constexpr (requires { stored.scale[i].bits; })
-                    stored.scale[i] = {static_cast<std::uint8_t>(kind == 3 ? any(i) * 256 : 100 + any(i) * 50)};
+                    stored.scale[i] = {static_cast<std::uint8_t>(kind >= 3 ? any(i) * 256 : 100 + any(i) * 50)};
                 else stored.scale[i] = hard(kind, seed + 7, static_cast<long>(i));
             }
         } else {
@@ -253,11 +259,13 @@ template <class Format> void check_packed(const sample& s, const cpu::kernels& w
         });
     }
     if constexpr (std::is_same_v<Format, guild::int8>) {
-        // Half a step of a row's scale for each number of a; all of it where the row is too small for one.
+        // Half a step of a row's scale for each number of a; all of it where the row is too small for one. Scales are written out once more here.
         const auto order = [&](const float* a, long n) {
+            const bool finite = std::all_of(a, a + K, [](float x) { return std::isfinite(x); });
+            const float most = finite ? largest(a) : 1.f, scale = finite ? most / 127.f : std::nanf("");
             const int sum = cpu::order::int8(
-                a, cpu::order::inverse_scale(largest(a)), [&](long k) { return w.view.row(0, n)[k]; }, K);
-            return static_cast<float>(sum) * (largest(a) / 127) * w.view.scales(0, n)[0];
+                a, most < 0x1p-119f ? 0.f : 127.f / most, [&](long k) { return w.view.row(0, n)[k]; }, K);
+            return static_cast<float>(sum) * scale * w.view.scales(0, n)[0];
         };
         check_product(s, true, plain, run, order, [&](const float* a, long n) {
             const double most = static_cast<double>(largest(a)), step = most < 0x1p-119 ? most : most * 0.5001 / 127;
@@ -553,10 +561,55 @@ TEST_CASE("sums of int8 are exact where all numbers are as large as they can be,
             }
 }
 
+TEST_CASE("rows are quantised to int8 as order.hpp says: ties, what is too large, infinite or NaN, and rows that are tiny") {
+    CHECK(cpu::order::inverse_scale(0x1p-119f) == 127 * 0x1p119f);
+    CHECK(cpu::order::inverse_scale(0x1.fffffep-120f) == 0);
+    CHECK(cpu::order::inverse_scale(0) == 0);
+    CHECK(cpu::order::inverse_scale(254) == 0.5f);
+    CHECK(cpu::order::scale(254) == 2);
+    for (const unsigned bits : {0x7f800000u, 0x7f800001u, 0x7fffffffu}) CHECK(std::isnan(cpu::order::scale(std::bit_cast<float>(bits))));
+    CHECK(cpu::order::scale(std::numeric_limits<float>::max()) == std::numeric_limits<float>::max() / 127);
+
+    std::vector<std::pair<float, int>> known{{0.f, 0},   {-0.f, 0},   {0.5f, 0},     {1.5f, 2},    {2.5f, 2},
+                                             {-0.5f, 0}, {-1.5f, -2}, {126.4f, 126}, {126.5f, 126}};
+    for (const float large : {127.f, 127.5f, 128.f, 3e4f, 3e38f, std::bit_cast<float>(0x7f800000u)})
+        known.push_back({large, 127}), known.push_back({-large, -127});
+    for (const unsigned bits : {0x7fc00000u, 0xffc00000u, 0x7f800001u, 0xffffffffu}) known.push_back({std::bit_cast<float>(bits), -127});
+    for (const auto& [x, q] : known) CHECK(cpu::order::quantised(x, 1) == q);
+    for (const emulated::machine& m : emulated::machines()) {
+        CAPTURE(m.name);
+        const long columns = m.kernels->columns, K = 64;
+        const cpu::tile_kernels& tiles = *m.int8;
+        const cpu::strategy how{m.kernels->level, arithmetic::int8, &tiles};
+        cpu::packed_matrix<guild::int8> one(how, m.kernels->columns, 1, K, K, 1);  // the unit matrix: sums are what a row was rounded to
+        std::vector<std::int8_t> unit(static_cast<std::size_t>(K * K));
+        for (long k = 0; k < K; ++k) unit[static_cast<std::size_t>(k * K + k)] = 1;
+        const float scale = 1;
+        for (long p = 0; p < one.shape().panels(); ++p)
+            one.fill(
+                *m.kernels, 0, p, [&](int j) { return unit.data() + (p * columns + j) * K; }, [&](int) { return &scale; });
+        alignas(64) float rows[cpu::most_rows * cpu::row_stride]{};
+        alignas(64) std::int32_t sums[32 * 32];
+        for (const float by : {0.f, 1.f, 0.25f})
+            for (long first = 0; first < K; ++first) {
+                std::vector<float> x;
+                for (long k = 0; k < K; ++k) x.push_back(known[static_cast<std::size_t>(first + k) % known.size()].first);
+                tiles.row(x.data(), K, by, rows);
+                long other = 0;
+                for (long p = 0; p < one.shape().panels(); ++p) {
+                    tiles.tile[0](rows, one.block(0, p, 0), K, sums, columns, false, {});
+                    for (long j = 0; j < columns; ++j)
+                        other += sums[j] - (tiles.offset ? 128 : 0) != cpu::order::quantised(x[static_cast<std::size_t>(p * columns + j)], by);
+                }
+                CHECK(other == 0);
+            }
+    }
+}
+
 TEST_CASE("every kernel sums in the stated order, and near the reference") {
     const std::vector<kernel> all = kernels();
     const auto size = [](const auto& v) { return static_cast<int>(v.size()); };
-    const auto cases = test::sample({size(all), size(some_rows), size(some_widths), size(some_depths), 16, 4, 3}, test::first_seed());
+    const auto cases = test::sample({size(all), size(some_rows), size(some_widths), size(some_depths), 16, 5, 3}, test::first_seed());
     for (std::size_t i = 0; i < cases.size(); ++i) {
         const std::vector<int>& c = cases[i];
         const unsigned long long seed = test::first_seed() + 100 * i;

@@ -48,6 +48,7 @@ template <class Act> void plain(const Act& act, const curve& f) {
     CHECK(act(0.) == 0);
     CHECK(act(D(0, 1)).d == doctest::Approx(f.slope(0)));
     CHECK(std::isnan(act(std::numeric_limits<float>::quiet_NaN())));
+    CHECK(std::isnan(act(D(std::numeric_limits<double>::quiet_NaN(), 1)).d));
 }
 /// act(g, u) is f(g) u.
 template <class Act> void gated(const Act& act, const curve& f) {
@@ -61,6 +62,8 @@ template <class Act> void gated(const Act& act, const curve& f) {
         }
     CHECK(std::isnan(act(std::numeric_limits<float>::quiet_NaN(), 1.f)));
     CHECK(std::isnan(act(1.f, std::numeric_limits<float>::quiet_NaN())));
+    const double nan = std::numeric_limits<double>::quiet_NaN();  // of a token with a NaN both are
+    CHECK((std::isnan(act(D(nan, 1), D(nan)).d) && std::isnan(act(D(nan), D(nan, 1)).d)));
 }
 }  // namespace
 

@@ -6,8 +6,8 @@
 namespace guild::inline v0 {
 
 namespace detail {
-/// max(x, 0), with derivative 0 at 0; NaN stays.
-template <class S> GUILD_HOST_DEVICE S positive(S x) { return value(x) <= 0 ? S(0) : x; }
+/// max(x, 0), with derivative 0 at 0; NaN stays, and has the derivative NaN.
+template <class S> GUILD_HOST_DEVICE S positive(S x) { return value(x) > 0 ? x : value(x) <= 0 ? S(0) : x * x; }
 /// x Phi(x), Phi the normal distribution: Hendrycks & Gimpel 2016, arXiv:1606.08415.
 template <class S> GUILD_HOST_DEVICE S normal_gate(S x) {
     using R = real_t<S>;

@@ -33,13 +33,13 @@ private:
 /// Most rows that are gathered for the whole depth.
 inline constexpr long most_whole_rows = 256;
 
-/// Scales of rows that are quantised to int8: the largest magnitude of a row is 127.
+/// Scales of rows that are quantised to int8: the largest magnitude of a row is 127. A row with a number that is not finite has the scale NaN.
 struct row_scales {
     float scale[most_whole_rows], inverse[most_whole_rows];
     row_scales(const kernels& with, const groups<float>& g, view<const float> a, long row, long rows) {
         for (long r = 0; r < rows; ++r) {
             const float largest = with.largest(a.row(g.from(row + r)), a.cols);
-            scale[r] = largest / 127;
+            scale[r] = order::scale(largest);
             inverse[r] = order::inverse_scale(largest);
         }
     }

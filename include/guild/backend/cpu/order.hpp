@@ -58,12 +58,14 @@ template <class W> float bf16_chain(const float* a, W w, long K, float sum = -0.
     return sum;
 }
 
+/// The scale of a row whose largest magnitude is `largest`: NaN, and with it all its sums, if that is not finite.
+inline float scale(float largest) { return std::bit_cast<std::uint32_t>(largest) < 0x7f800000u ? largest / 127 : std::bit_cast<float>(0x7fc00000u); }
 /// A number by 1 / scale, to nearest, ties to even, within [-127, 127]; not a number: -127.
 inline int quantised(float x, float by) {
     const float q = x * by;
     return static_cast<int>(std::nearbyint(q > -127.f ? (q < 127.f ? q : 127.f) : -127.f));
 }
-/// 1 / scale of a row whose largest magnitude is `largest`, and 0 where it would not be finite: such a row is all zeros.
+/// 1 / scale of a row whose largest magnitude is `largest`; 0 below 2^-119, near where it is infinite: such a row counts as zeros.
 inline float inverse_scale(float largest) { return largest >= 0x1p-119f ? 127 / largest : 0; }
 /// Exact, w(k) an int8. The result is to be multiplied by the scales of row and output.
 template <class W> int int8(const float* a, float by, W w, long K) {

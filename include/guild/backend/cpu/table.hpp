@@ -121,7 +121,7 @@ struct kernels {
     transpose_kernel transpose = nullptr;
     restore_kernel restore = nullptr;
     spread_kernel spread = nullptr;
-    float (*largest)(const float* x, long n) = nullptr;  ///< magnitude of n numbers; what is not a number is passed over
+    float (*largest)(const float* x, long n) = nullptr;  ///< magnitude of n numbers; NaN if one is NaN
     swiglu_kernel swiglu = nullptr;
     one_row_kernel one_row = nullptr;
     few_swiglu_kernel few_swiglu = nullptr;

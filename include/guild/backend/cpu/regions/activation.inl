@@ -42,13 +42,16 @@ template <std::size_t In, std::size_t Out, class F> void each_vector(const float
     for (std::size_t j = 0; j < Out; ++j) __builtin_memcpy(out[j] + i, &y[j], rest);
 }
 
-/// The largest magnitude of n numbers; what is not a number is passed over.
+/// The largest magnitude of n numbers, NaN if one is: magnitudes are ordered as their bits are, infinity and then NaN last.
 inline float largest(const float* x, long n) {
-    floats found{};
-    each_padded(x, n, n, [&](long, floats v) { found = most(as<floats>(as<uints>(v) & 0x7fffffffu), found); });
-    float all = 0;
+    ints found{};
+    each_padded(x, n, n, [&](long, floats v) {
+        const ints magnitude = as<ints>(as<uints>(v) & 0x7fffffffu);
+        found = magnitude > found ? magnitude : found;
+    });
+    std::int32_t all = 0;
     for (int i = 0; i < lanes; ++i) all = found[i] > all ? found[i] : all;
-    return all;
+    return as<float>(all);
 }
 
 /// out = g sigmoid(g) u

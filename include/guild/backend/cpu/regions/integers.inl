@@ -1,6 +1,6 @@
 // arithmetic::int8: weights in words of 4 numbers of the depth, sums exact in 32 bits.
 
-/// To nearest, ties to even, within [-127, 127]; not a number: -127. `by` is 127 over the largest.
+/// To nearest, ties to even, within [-127, 127]; not a number: -127, of a row whose scale is NaN. `by` is 127 over the largest.
 inline ints quantised(floats x, float by) {
     const floats to_integer = all(12582912.f);  // 1.5 2^23: adding it leaves the rounded integer in the low bits
     floats q = x * by;
