@@ -136,6 +136,7 @@ set(guild_headers
     include/guild/io/dtype.hpp
     include/guild/io/file.hpp
     include/guild/io/header.hpp
+    include/guild/io/output_file.hpp
     include/guild/io/reader.hpp
     include/guild/io/safetensors.hpp
     include/guild/io/writer.hpp

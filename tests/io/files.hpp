@@ -29,11 +29,16 @@ struct temporary_folder {
     std::filesystem::path operator/(std::string_view name) const { return path / name; }
 };
 
+inline std::size_t files_in(const std::filesystem::path& folder) {
+    return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(folder), {}));
+}
 inline std::string contents(const std::filesystem::path& path) {
     std::ifstream file(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(file), {}};
 }
 inline std::filesystem::path put(const std::filesystem::path& path, std::string_view bytes) {
+    std::error_code ignored;
+    std::filesystem::remove(path, ignored);  // a file that is cut off and written anew is brought to the disk by some file systems
     std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     return path;
 }

@@ -1,5 +1,8 @@
 #include "files.hpp"
 
+#include <support/child.hpp>
+#include <support/watchdog.hpp>
+
 #include <doctest/doctest.h>
 
 #include <atomic>
@@ -53,6 +56,8 @@ hostile header(const std::string& text, std::size_t data, std::string error) { r
 const std::string w = tensor("w", "F32", "[2]", "[0,8]");
 constexpr auto json = [](const std::string& at) { return "the header stops being JSON at its byte " + at + ", expected JSON in UTF-8"; };
 
+constexpr auto nul = [](const std::string& at) { return "the header has a NUL byte, its byte " + at + ", expected JSON in UTF-8"; };
+
 const std::vector<hostile> hostiles{
     // length of the header
     {"", "has 0 bytes, expected at least 8 for the length of the header"},
@@ -73,7 +78,14 @@ const std::vector<hostile> hostiles{
     header("{} {}", 0, json("4, after '{} {'")),
     header("{\"\xff\":1}", 0, json("3, after '\"\\xff'")),
     header("{\"\xc0\xaf\":1}", 0, json("3, after '\"\\xc0'")),
-    header(std::string("{\"a\0b\":1}", 9), 0, json("4, after '\"a<U+0000>'")),
+    header(std::string("{\"a\0b\":1}", 9), 0, nul("4")),
+    header(std::string("\0{}", 3), 0, nul("1")),
+    header(std::string("{\0}", 3), 0, nul("2")),
+    header(std::string("{}\0", 3), 0, nul("3")),
+    header(std::string("{}\0\0\0", 5), 0, nul("3")),
+    header(std::string("{}  \0{}", 7), 0, nul("5")),
+    header("{" + w + "}" + std::string(1, '\0') + "{" + w + "}", 8, nul("55")),
+    header(std::string(1000, '\0'), 0, nul("1")),
     header("{'w':1}", 0, json("2, after '{''")),
     header("{/**/}", 0, json("2, after '{/'")),
     header("{\"a\":" + std::string(100'000, '['), 0, "tensor 'a' is an array, expected an object"),
@@ -186,7 +198,28 @@ TEST_CASE("safetensors: what is no regular file is refused") {
     CHECK(open_error(folder.path) == "is a directory, pipe or device, expected a regular file");
     CHECK(open_error("/dev/zero") == "is a directory, pipe or device, expected a regular file");
     REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
-    CHECK(open_error(folder / "pipe") == "is a directory, pipe or device, expected a regular file");
+    CHECK(of_a_child([&](int) { return open_error(folder / "pipe"); }, 5) == "is a directory, pipe or device, expected a regular file");  // or waits
+    const std::string name = (folder / "file").string() + std::string("\0.safetensors", 13);
+    put(folder / "file", file_bytes("{}", 0));
+    CHECK(open_error(folder / "file") == "no error");
+    CHECK(error_of<guild::io::file_error>([&] { guild::io::safetensors{name}; }, "guild::io: '" + (folder / "file").string()) ==
+          "\\x00.safetensors': has a NUL byte in its name, expected none");
+}
+
+TEST_CASE("safetensors: a NUL byte at any place of a header is refused, in the place of another byte and before it") {
+    const temporary_folder folder;
+    const std::string text = "{\"__metadata__\":{\"a\":\"b\"}," + w + "," + tensor("v", "BF16", "[2,3]", "[8,20]") + "}   ";
+    REQUIRE(open_error(put(folder / "whole", file_bytes(text, 20))) == "no error");
+    for (std::size_t at = 0; at <= text.size(); ++at) {
+        CAPTURE(at);
+        std::string in_place = text, before = text;
+        before.insert(at, 1, '\0');
+        CHECK(open_error(put(folder / "nul", file_bytes(before, 20))) == nul(std::to_string(at + 1)));
+        if (at == text.size()) break;
+        in_place[at] = '\0';
+        CHECK(open_error(put(folder / "nul", file_bytes(in_place, 20))) == nul(std::to_string(at + 1)));
+    }
+    CHECK(open_error(put(folder / "escaped", file_bytes("{\"__metadata__\":{\"a\":\"\\u0000\"}}", 0))) == "no error");  // a character of a text
 }
 
 TEST_CASE("safetensors: every beginning of a file is refused") {

@@ -331,7 +331,7 @@ TEST_CASE("fork: the child's own processors stay as they are, whatever its paren
                 for (const int p : all) {  // on each processor, so on one where a worker last was
                     cpu_set_t mask;
                     CPU_ZERO(&mask);
-                    CPU_SET(p, &mask);
+                    CPU_SET(static_cast<std::size_t>(p), &mask);
                     if (sched_setaffinity(0, sizeof mask, &mask) != 0) return "no affinity";
                     if (!calls_all(pool)) return "wrong";
                     if (guild::detail::processors() != std::vector<int>{p}) return "moved";

@@ -23,9 +23,9 @@
 #endif
 
 /// What a process that was forked to call f came to: the text that f returned, "error: ..." with the text of what it threw, or "signal 11
-/// (Segmentation fault)", "exit 3" of a process that ended without. A child that has not ended after some seconds is ended by SIGALRM.
+/// (Segmentation fault)", "exit 3" of a process that ended without. A child that has not ended after so many seconds is ended by SIGALRM.
 /// Where f calls exit(), what it says before goes to the file descriptor that it is given.
-template <class F> std::string of_a_child(F&& f) {
+template <class F> std::string of_a_child(F&& f, unsigned seconds = 20) {
     int ends[2];
     std::fflush(nullptr);
     if (::pipe(ends) != 0) return "no pipe";
@@ -34,7 +34,7 @@ template <class F> std::string of_a_child(F&& f) {
     const auto say = [&](const std::string& text) { return ::write(ends[1], text.data(), text.size()) == static_cast<::ssize_t>(text.size()); };
     if (child == 0) {
         for (const int s : {SIGALRM, SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTERM}) std::signal(s, SIG_DFL);
-        ::alarm(20);
+        ::alarm(seconds);
         ::close(ends[0]);
         bool said = false;
         try {

@@ -1,8 +1,6 @@
 #pragma once
 #include <guild/core/error.hpp>
 
-#include <algorithm>
-#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <cstddef>
@@ -54,7 +52,13 @@ template <class... Parts> [[noreturn]] void fail(const std::filesystem::path& pa
     fail(path, "cannot ", what, ": ", std::generic_category().message(code));
 }
 
-/// An open file, closed at the end.
+/// The name for a system call, which would end at a NUL byte.
+inline const char* system_name(const std::filesystem::path& path) {
+    if (path.native().find('\0') != std::string::npos) fail(path, "has a NUL byte in its name, expected none");
+    return path.c_str();
+}
+
+/// An open file or folder, closed at the end.
 class descriptor {
 public:
     explicit descriptor(int fd = -1) : fd_(fd) {}
@@ -76,7 +80,7 @@ private:
 class input_file {
 public:
     explicit input_file(std::filesystem::path path) : path_(std::move(path)) {
-        fd_ = descriptor(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // a pipe without a writer would block
+        fd_ = descriptor(::open(system_name(path_), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // a pipe without a writer would block
         if (fd_.get() < 0) fail_call(path_, "open it");
         size_ = size_now();
     }
@@ -106,58 +110,6 @@ private:
     std::filesystem::path path_;
     descriptor fd_;
     long size_ = 0;
-};
-
-/// A file that appears under its name complete, or not at all: written under another name in the same folder, then renamed.
-/// Until commit() returns, an older file of that name is left as it was. A symbolic link is followed.
-class output_file {
-public:
-    explicit output_file(const std::filesystem::path& path) : given_(path) {
-        std::error_code code;
-        path_ = std::filesystem::weakly_canonical(path, code);
-        if (code) fail_call(given_, "find its folder", code.value());
-        const auto status = std::filesystem::status(path_, code);
-        if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
-            fail(given_, "is a directory, pipe or device, expected a regular file or none");
-        }
-        static std::atomic<unsigned> counter{0};
-        do {
-            temporary_ = path_;
-            temporary_ += "." + std::to_string(::getpid()) + "." + std::to_string(counter++) + ".tmp";
-            fd_ = descriptor(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-        } while (fd_.get() < 0 && errno == EEXIST);
-        if (fd_.get() < 0) {
-            const int reason = errno;
-            temporary_.clear();
-            fail_call(given_, "create a temporary file beside it", reason);
-        }
-    }
-    output_file(const output_file&) = delete;
-    output_file& operator=(const output_file&) = delete;
-    ~output_file() {
-        if (!temporary_.empty()) ::unlink(temporary_.c_str());
-    }
-    void write(std::span<const std::byte> from) {
-        while (!from.empty()) {
-            const auto n = ::write(fd_.get(), from.data(), from.size());
-            if (n < 0 && errno == EINTR) continue;
-            if (n < 0) fail_call(given_, "write it");
-            from = from.subspan(static_cast<std::size_t>(n));
-        }
-    }
-    /// Brings the bytes to the disk, then the name.
-    void commit() {
-        if (::fsync(fd_.get()) != 0) fail_call(given_, "bring it to the disk");
-        if (!fd_.close()) fail_call(given_, "close it");
-        if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_call(given_, "rename its temporary file");
-        temporary_.clear();
-        const descriptor folder(::open(path_.parent_path().c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY));
-        if (folder.get() >= 0) ::fsync(folder.get());  // the new file is complete; some file systems cannot flush a folder
-    }
-
-private:
-    std::filesystem::path given_, path_, temporary_;
-    descriptor fd_;
 };
 
 }  // namespace detail

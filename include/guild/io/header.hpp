@@ -189,6 +189,9 @@ private:
 /// The header of a file with that many bytes of data behind it, every number in it checked. file_error for anything wrong.
 /// Memory: a small multiple of the text.
 inline header parse_header(std::string_view text, long data_bytes, const std::filesystem::path& path) {
+    if (const auto nul = text.find('\0'); nul != text.npos) {  // where the parser would stop reading
+        fail(path, "the header has a NUL byte, its byte ", nul + 1, ", expected JSON in UTF-8");
+    }
     const auto first = text.find_first_not_of(" \t\r\n");
     if (first == text.npos || text[first] != '{') {
         fail(path, "the header begins with ", first == text.npos ? "nothing" : in_quotes(text.substr(first, 1)), ", expected '{'");

@@ -1,5 +1,6 @@
 #pragma once
 #include <guild/io/header.hpp>
+#include <guild/io/output_file.hpp>
 
 #include <functional>
 
@@ -38,7 +39,9 @@ public:
         metadata_[key] = text;
     }
     /// Writes the file, which appears complete and on the disk, or not at all: after any error a file that was there before is as
-    /// it was. file_error if the system refuses. Two writers of one name do not mix; the last to end wins.
+    /// it was, except after the last, which says so: the new file is complete, but the disk failed to take its name. file_error if the system refuses.
+    /// Two writers of one name do not mix; the last to end wins. A file that is replaced keeps its mode, and its owner if the system allows it; a new
+    /// one has the mode of new files, by umask. A symbolic link stays: the file that it names is written.
     void write(const std::filesystem::path& path) const {
         const auto ordered = in_order();
         const std::string head = header(ordered);
