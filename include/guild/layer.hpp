@@ -125,13 +125,13 @@ private:
         check::passed(ws.passed, x.rows, p_.E(), parts::needs_previous);
         check::room(ws, x.rows, p_.W());
         const environment usual;
-        step::logits(p_, x, side, ws);       // logits [T, P]
-        step::choose(p_, x.rows, side, ws);  // choice [T, W]
-        if (!step::small(p_, x, ws, y)) {    // or y =, and that is all
-            step::dispatch(p_, ws);          // plan [R]
-            step::routed(p_, x, ws);         // rows [R, H]
-            step::shared(p_, x, y, ws);      // y =
-            step::combine(p_, x, ws, y);     // y +=
+        step::logits(p_, x, side, ws);        // logits [T, P]
+        step::choose(p_, x.rows, side, ws);   // choice [T, W]
+        if (!step::by_token(p_, x, ws, y)) {  // or y =, and that is all
+            step::dispatch(p_, ws);           // plan [R]
+            step::routed(p_, x, ws);          // rows [R, H]
+            step::shared(p_, x, y, ws);       // y =
+            step::combine(p_, x, ws, y);      // y +=
         }
         ws.by = p_.numbers();
         ws.filled = true;

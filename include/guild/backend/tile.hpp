@@ -38,10 +38,10 @@ template <class S, class F> void each_tile(const groups<S>& g, long outputs, lon
     long begin = 0;  // of the expert's tiles
     for (int e = 0; e < g.count && begin < last; ++e) {
         const long n = g.rows(e), high = tiles(n), end = begin + high * blocks(outputs), quads = (n + 3) / 4;
-        for (long i = std::max(begin, first); i < std::min(end, last); ++i) {
+        for (long i = (std::max)(begin, first); i < (std::min)(end, last); ++i) {
             const long t = (i - begin) % high, column = (i - begin) / high * width;
-            const long top = quads * t / high * 4, bottom = std::min(n, quads * (t + 1) / high * 4);
-            f(place{e, g.begin(e) + top, bottom - top, column, std::min(width, outputs - column)});
+            const long top = quads * t / high * 4, bottom = (std::min)(n, quads * (t + 1) / high * 4);
+            f(place{e, g.begin(e) + top, bottom - top, column, (std::min)(width, outputs - column)});
         }
         begin = end;
     }
@@ -70,7 +70,7 @@ template <class S, class F> void accumulate(const groups<S>& g, const place& at,
         else if (!whole) std::copy_n(out.row(at.row + r) + at.column, at.columns, c + r * stride);
     }
     for (long k0 = 0; k0 < a.cols; k0 += depth) {
-        const long k = std::min(depth, a.cols - k0);
+        const long k = (std::min)(depth, a.cols - k0);
         if (whole && !g.source && !g.factor) f(k0, k, high, a.row(at.row) + k0, a.stride, c, stride);
         else {
             gather(g, a, at.row, at.rows, k0, k, rows);
@@ -88,7 +88,7 @@ template <class S, class W, class F> void each_panel(const W& w, int e, long n0,
     else {
         alignas(64) S plain[packed];
         for (long first = 0; first < n; first += height) {
-            const long rows = std::min(height, n - first);
+            const long rows = (std::min)(height, n - first);
             for (long r = 0; r < rows; ++r) {
                 if constexpr (requires { w.read(e, n0, m0, m, plain); }) w.read(e, n0 + first + r, m0, m, plain + r * m);
                 else
@@ -121,10 +121,10 @@ template <class S, class W> void input_gradient(const groups<S>& g, const place&
 /// dw_e [N, M] += dc^T a on one block of 256 x 256, over the rows of the expert in blocks of 64.
 template <class S> void weight_gradient(const groups<S>& g, int e, long n0, long m0, view<const S> dc, view<const S> a, stack<S> dw) {
     constexpr long rows = packed / width;
-    const long n = std::min(width, dc.cols - n0), m = std::min(width, a.cols - m0), end = g.offset[e + 1];
+    const long n = (std::min)(width, dc.cols - n0), m = (std::min)(width, a.cols - m0), end = g.offset[e + 1];
     alignas(64) S gathered[packed];
     for (long r = g.begin(e); r < end; r += rows) {
-        const long k = std::min(rows, end - r);
+        const long k = (std::min)(rows, end - r);
         const bool in_place = !g.source && !g.factor;
         if (!in_place) gather(g, a, r, k, m0, m, gathered);
         gemm<S, order::column_major, order::row_major>({width, rows}, m, n, k, in_place ? a.row(r) + m0 : gathered, in_place ? a.stride : m,

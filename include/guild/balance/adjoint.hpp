@@ -32,13 +32,13 @@ template <class S, class Loss> void check_size(const Loss& loss, const routing<S
 
 /// The loss of a batch.
 template <class Loss, class S> S value(const Loss& loss, const routing<S>& r) {
-    r.memory->clear();
+    r.memory->reset();
     return loss.value(r);
 }
 /// g += gradient of the loss. Without a `backward` of its own: one dual-number pass of `value` for every logit, score, weight and
 /// number of the router, O(T P + P H) passes, for tests and small sizes; throws argument_error above 4096.
 template <class Loss, class S> void backward(const Loss& loss, const routing<S>& r, const routing_gradient<S>& g) {
-    r.memory->clear();
+    r.memory->reset();
     if constexpr (requires { loss.backward(r, g); }) loss.backward(r, g);
     else {
         check_size(loss, r);

@@ -39,7 +39,7 @@ inline std::string escape(std::string_view plain) {
 /// White over light blue to dark blue for 0 ... 1, as #rrggbb.
 inline std::string shade(double x) {
     constexpr double stop[5][3] = {{247, 250, 253}, {198, 219, 239}, {107, 174, 214}, {33, 113, 181}, {8, 48, 107}};
-    const int i = std::min(3, static_cast<int>(x * 4));
+    const int i = (std::min)(3, static_cast<int>(x * 4));
     std::string colour = "#";
     for (int k = 0; k < 3; ++k) {
         const auto c = static_cast<unsigned>(std::lround(stop[i][k] + (x * 4 - i) * (stop[i + 1][k] - stop[i][k])));
@@ -58,16 +58,16 @@ template <class T> void heat_map(std::ostream& out, view<T> v, std::string_view 
     double low = 0, high = 0;
     for (long r = 0; r < v.rows; ++r)
         for (long c = 0; c < v.cols; ++c)
-            if (const auto x = static_cast<double>(v(r, c)); std::isfinite(x)) low = std::min(low, x), high = std::max(high, x);
+            if (const auto x = static_cast<double>(v(r, c)); std::isfinite(x)) low = (std::min)(low, x), high = (std::max)(high, x);
     const auto level = [&](long r, long c) {
         const double x = (static_cast<double>(v(r, c)) - low) / (high > low ? high - low : 1);
-        return x > 0 ? static_cast<int>(std::lround(std::min(x, 1.) * (levels - 1))) : 0;
+        return x > 0 ? static_cast<int>(std::lround((std::min)(x, 1.) * (levels - 1))) : 0;
     };
-    const auto side = [](long n) { return std::clamp(640 / std::max(n, 1L), 2L, 24L); };
+    const auto side = [](long n) { return std::clamp(640 / (std::max)(n, 1L), 2L, 24L); };
     std::size_t longest = 4;
-    for (const std::string& name : names) longest = std::max(longest, name.size());
+    for (const std::string& name : names) longest = (std::max)(longest, name.size());
     const long w = side(v.cols), h = side(v.rows), left = 20 + 7 * static_cast<long>(longest), top = 72;
-    const long width = left + std::max({w * v.cols, 9 * static_cast<long>(title.size()), 260L}) + 24, height = top + h * v.rows + 24;
+    const long width = left + (std::max)({w * v.cols, 9 * static_cast<long>(title.size()), 260L}) + 24, height = top + h * v.rows + 24;
 
     std::string svg;
     detail::draw(svg, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", width, " ", height, "\" width=\"", width, "\" height=\"", height,

@@ -14,7 +14,7 @@ public:
     view<T> shape(long rows, long cols) {
         const auto size = static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols);
         if (data_.size() < size) {
-            data_.clear();
+            (data_.clear)();
             data_.resize(size);
         }
         return {data_.data(), rows, cols};

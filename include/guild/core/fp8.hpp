@@ -15,7 +15,7 @@ struct fp8_e4m3 {
     constexpr fp8_e4m3() = default;
     /// Rounds to nearest, ties to even, and saturates: beyond 448, infinities too, it is 448. NaN stays NaN.
     constexpr explicit fp8_e4m3(float x) {
-        const std::uint32_t nearest = std::min(detail::minifloat<4, 3>::encode(detail::magnitude_of(x)), 0x7eu);
+        const std::uint32_t nearest = (std::min)(detail::minifloat<4, 3>::encode(detail::magnitude_of(x)), 0x7eu);
         bits = static_cast<std::uint8_t>((is_nan(x) ? 0x7fu : nearest) | detail::sign_of(x) << 7);
     }
     static constexpr fp8_e4m3 from_bits(std::uint8_t b) {

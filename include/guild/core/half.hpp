@@ -14,7 +14,7 @@ struct half {
     constexpr half() = default;
     /// Rounds to nearest, ties to even, from 65520 on to infinity; NaN stays NaN.
     constexpr explicit half(float x) {
-        const std::uint32_t nearest = std::min(detail::minifloat<5, 10>::encode(detail::magnitude_of(x)), 0x7c00u);
+        const std::uint32_t nearest = (std::min)(detail::minifloat<5, 10>::encode(detail::magnitude_of(x)), 0x7c00u);
         bits = static_cast<std::uint16_t>((is_nan(x) ? 0x7e00u : nearest) | detail::sign_of(x) << 15);
     }
     static constexpr half from_bits(std::uint16_t b) {

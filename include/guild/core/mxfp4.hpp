@@ -31,11 +31,11 @@ struct mxfp4 {
         return detail::with_sign(detail::minifloat<2, 1>::decode(bits & 7u), bits >> 3);
     }
     static constexpr void encode(float x, code* row, long c) {
-        detail::set_nibble(std::min(detail::minifloat<2, 1>::encode(detail::magnitude_of(x)), 7u) | detail::sign_of(x) << 3, row, c);
+        detail::set_nibble((std::min)(detail::minifloat<2, 1>::encode(detail::magnitude_of(x)), 7u) | detail::sign_of(x) << 3, row, c);
     }
     /// 2^(floor(log2(largest)) - 2), section 6.3 there: the largest becomes 4 .. 8, and saturates at 6.
     static constexpr scale scale_of(float largest) {
-        return {static_cast<std::uint8_t>(std::max(static_cast<int>(std::bit_cast<std::uint32_t>(largest) >> 23) - 2, 0))};
+        return {static_cast<std::uint8_t>((std::max)(static_cast<int>(std::bit_cast<std::uint32_t>(largest) >> 23) - 2, 0))};
     }
 };
 template <> struct format<mxfp4> : scaled_format<mxfp4> {};

@@ -15,7 +15,7 @@ namespace detail {
 template <class F> void each_segment(const auto& w, long e, long r, long first, long last, F f) {
     alignas(64) float numbers[256];
     for (long c = first, n; c < last; c += n) {
-        n = std::min(256L, last - c);
+        n = (std::min)(256L, last - c);
         if constexpr (requires { w.read(e, r, c, n, numbers); }) w.read(e, r, c, n, numbers);
         else
             for (long i = 0; i < n; ++i) numbers[i] = static_cast<float>(w(e, r, c + i));
@@ -29,7 +29,7 @@ float largest(const auto& w, long e, long r0, long r1, long c0, long c1) {
     constexpr std::uint32_t finite = 0x7f7fffff;
     for (long r = r0; r < r1; ++r)
         each_segment(w, e, r, c0, c1, [&](long c, long n, const float* v) {
-            for (long i = 0; i < n; ++i) most = std::max(most, magnitude(v[i]));
+            for (long i = 0; i < n; ++i) most = (std::max)(most, magnitude(v[i]));
             for (long i = 0; i < n && most > finite; ++i)
                 if (magnitude(v[i]) > finite)
                     raise<argument_error>("guild::quantise: w(", e, ", ", r, ", ", c + i, ") is ", v[i], ", expected a finite number");
@@ -43,9 +43,9 @@ template <class Format, class X> void quantise(const auto& w, long E, long out, 
         const long codes = format<Format>::codes(in);
         executor.run(E * down, [&](long begin, long end) {
             for (long i = begin; i < end; ++i) {
-                const long e = i / down, r0 = i % down * Format::rows, r1 = std::min(out, r0 + Format::rows);
+                const long e = i / down, r0 = i % down * Format::rows, r1 = (std::min)(out, r0 + Format::rows);
                 for (long block = 0; block < across; ++block) {
-                    const long c0 = block * Format::columns, c1 = c0 + std::min(Format::columns, in - c0);
+                    const long c0 = block * Format::columns, c1 = c0 + (std::min)(Format::columns, in - c0);
                     auto& scale = to.scale.data()[i * across + block];
                     scale = Format::scale_of(largest(w, e, r0, r1, c0, c1));
                     const float by = decode(scale);

@@ -51,7 +51,7 @@ template <class R> GUILD_HOST_DEVICE constexpr R along(R d, R s) {
 /// Within the finite numbers; NaN stays.
 template <class R> GUILD_HOST_DEVICE constexpr R held(R d) {
     if constexpr (is_real<R>) {
-        constexpr R most = std::numeric_limits<R>::max();
+        constexpr R most = (std::numeric_limits<R>::max)();
         return d > most ? most : d < -most ? -most : d;
     } else return d;
 }

@@ -36,7 +36,7 @@ template <class Format> struct scaled_stack {
         constexpr long per_code = Format::per_code;
         const code* const from = row(e, r);
         for (long c = first; c < first + n;) {
-            const long end = std::min(first + n, c - c % Format::columns + Format::columns);
+            const long end = (std::min)(first + n, c - c % Format::columns + Format::columns);
             const float by = decode(scales(e, r)[c / Format::columns]);
             for (; c < end && c % per_code != 0; ++c) *to++ = Format::decode(from, c) * by;
             const long whole = (end - c) / per_code;

@@ -9,7 +9,7 @@
 namespace guild::inline v0 {
 
 /// Memory that is handed out in pieces and taken back all at once. It grows on use and then stays: the same requests made again
-/// allocate nothing. A piece stays where it is until `clear`.
+/// allocate nothing. A piece stays where it is until `reset`.
 class scratch {
 public:
     /// n zeros.
@@ -21,11 +21,11 @@ public:
         return {at, count};
     }
     /// Takes every piece back.
-    void clear() {
+    void reset() {
         if (blocks_.size() > 1) {  // what was needed in several blocks fits into one the next time
             std::size_t all = 0;
             for (const block& b : blocks_) all += b.size;
-            blocks_.clear();
+            (blocks_.clear)();
             reserve(all);
         }
         used_ = 0;
@@ -33,7 +33,7 @@ public:
     /// Room for `bytes` in one block; nothing may be handed out.
     void reserve(std::size_t bytes) {
         if (!blocks_.empty() && blocks_.back().size >= bytes) return;
-        blocks_.clear();
+        (blocks_.clear)();
         add(bytes);
     }
 

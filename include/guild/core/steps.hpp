@@ -108,7 +108,7 @@ template <class P, class S> view<S> weigh_shared(const P& p, view<const S> a, au
     });
     return weighted;
 }
-template <class S> void clear(view<S> y) {
+template <class S> void zero(view<S> y) {
     for (long t = 0; t < y.rows; ++t)
         for (long h = 0; h < y.cols; ++h) y(t, h) = S(0);
 }
@@ -118,7 +118,7 @@ template <class S> void clear(view<S> y) {
 template <class P, class S> void shared(const P& p, view<const S> x, view<S> y, auto& ws) {
     using WS = std::remove_cvref_t<decltype(ws)>;
     const long T = x.rows, G = p.G();
-    if (G == 0) return detail::clear(y);
+    if (G == 0) return detail::zero(y);
     const one_group<S> all(T);
     const view<S> h = P::fused_up && !WS::keeps ? view<S>{} : ws.shared_h.shape(T, P::inputs * G);
     view<S> a = ws.shared_a.shape(T, G);
@@ -152,7 +152,7 @@ template <class P, class S> void combine(const P& p, view<const S> x, auto& ws, 
 /// What follows `choose` in an inference of few tokens through networks so small that the backend takes each token alone through its experts, without
 /// a plan: y =; whether it did. Not where there is a residual, a passive expert or a learned shared gate, nor where the gate weighs inputs or
 /// shared experts.
-template <class P, class S> bool small(const P& p, view<const S> x, auto& ws, view<S> y) {
+template <class P, class S> bool by_token(const P& p, view<const S> x, auto& ws, view<S> y) {
     using WS = std::remove_cvref_t<decltype(ws)>;
     if constexpr (P::fused_rows && !WS::keeps && !P::weighs_input && !P::weighs_shared && !P::shared_learns) {
         const long T = x.rows, G = p.G();
@@ -164,7 +164,7 @@ template <class P, class S> bool small(const P& p, view<const S> x, auto& ws, vi
         if (rows > most) return false;
         detail::check_rows(ws, rows);
         if (G > 0) p.backend.network_by_rows(x, p.w.shared, y);
-        else detail::clear(y);
+        else detail::zero(y);
         p.backend.experts_by_rows(x, p.w.experts, ws.gate.choice, y);
         return true;
     } else return false;

@@ -53,7 +53,7 @@ constexpr std::int64_t combinations(int n, int k) {
     std::int64_t result = 1;
     for (std::int64_t i = 1; i <= k; ++i) {  // result = n - k + i over i, increasing in i
         const std::int64_t common = std::gcd(result, i), factor = (n - k + i) / (i / common);
-        if (result / common > std::numeric_limits<std::int64_t>::max() / factor)
+        if (result / common > (std::numeric_limits<std::int64_t>::max)() / factor)
             guild::detail::raise<argument_error>("guild::cost::combinations: ", n, " over ", k, " does not fit in 64 bits");
         result = result / common * factor;
     }

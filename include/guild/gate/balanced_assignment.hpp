@@ -71,7 +71,7 @@ private:
     /// next. Seats of one expert do not compete: its price is that of its cheapest (Bertsekas & Castanon 1989, similar objects).
     template <class S> int bid(const crowd<S>& c, int t, double range, double least, auto* seat, const long* first) const {
         using R = real_t<S>;
-        R best = -std::numeric_limits<R>::max(), second = best;
+        R best = -(std::numeric_limits<R>::max)(), second = best;
         long at = -1;
         for (int e = 0; e < c.experts; ++e) {
             if (first[e] == first[e + 1]) continue;
@@ -85,9 +85,9 @@ private:
         }
         const int out = seat[at].index;
         const R price = seat[at].key;
-        const R raise = second == -std::numeric_limits<R>::max() ? R(0) : best - second;
+        const R raise = second == -(std::numeric_limits<R>::max)() ? R(0) : best - second;
         const R next = price + raise + static_cast<R>(least);
-        seat[at] = {next > price ? next : std::nextafter(price, std::numeric_limits<R>::max()), t};
+        seat[at] = {next > price ? next : std::nextafter(price, (std::numeric_limits<R>::max)()), t};
         return out;
     }
 };

@@ -30,7 +30,7 @@ std::vector<snapshot<S>> inspect(const Model& m, const gate_data<S>& data, const
     row r = load<row>(extent, logit.row(t));
     const auto token = token_at(t, side, data, pipeline::across < pipeline::size ? &result.decided[t * long(extent.slots)] : nullptr);
     keep(r);
-    [&]<int... I>(std::integer_sequence<int, I...>) { ((stages.template forward<I, I + 1>(token, r), keep(r)), ...); }
+    [&]<int... Index>(std::integer_sequence<int, Index...>) { ((stages.template forward<Index, Index + 1>(token, r), keep(r)), ...); }
     (std::make_integer_sequence<int, pipeline::size>{});
     return seen;
 }

@@ -7,7 +7,7 @@ namespace guild::inline v0 {
 /// Nobody to share with.
 struct one_lane {
     static constexpr int count = 1;
-    GUILD_HOST_DEVICE static constexpr int index() { return 0; }
+    GUILD_HOST_DEVICE static constexpr int lane() { return 0; }
     template <class S> GUILD_HOST_DEVICE S from(S s, int) const { return s; }
     template <class T, class F> GUILD_HOST_DEVICE T reduce(T t, F) const { return t; }
 };
@@ -16,7 +16,7 @@ struct one_lane {
 template <class Thread> struct warp_lanes {
     static constexpr int count = 32;
     const Thread* thread;
-    GUILD_HOST_DEVICE int index() const { return static_cast<int>(thread->lane()); }
+    GUILD_HOST_DEVICE int lane() const { return static_cast<int>(thread->lane()); }
     template <class S> GUILD_HOST_DEVICE S from(S s, int lane) const { return thread->shfl(s, static_cast<unsigned>(lane)); }
     template <class T, class F> GUILD_HOST_DEVICE T reduce(T t, F f) const {
         for (unsigned m = 16; m > 0; m /= 2) t = f(t, thread->shfl_xor(t, m));

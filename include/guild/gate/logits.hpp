@@ -70,7 +70,7 @@ struct hierarchy {
         const auto share = top_level(r);
         for (int g = 0; g < groups; ++g) {
             const int size = r.n.experts / groups;
-            const auto top = r.max([&](int e) { return e / size == g ? value(r.score[e]) : rank<typename Row::real>::worst().key; });
+            const auto top = (r.max)([&](int e) { return e / size == g ? value(r.score[e]) : rank<typename Row::real>::worst().key; });
             const S mass = r.sum([&](int e) { return e / size == g ? exp(r.score[e] - S(top)) : S(0); });
             const S part = exp(r.extra_at(g) - share.top) / share.mass;
             r.each([&](int e) {

@@ -14,7 +14,7 @@ template <class Row> struct experts_of {
     GUILD_HOST_DEVICE auto& operator[](int e) const { return row.score[e]; }
     template <class F> GUILD_HOST_DEVICE void each(F f) const { row.each(f); }
     template <class F> GUILD_HOST_DEVICE auto sum(F f) const { return row.sum(f); }
-    template <class F> GUILD_HOST_DEVICE auto max(F f) const { return row.max(f); }
+    template <class F> GUILD_HOST_DEVICE auto(max)(F f) const { return (row.max)(f); }
 };
 template <class Row> experts_of(Row&) -> experts_of<Row>;
 
@@ -32,7 +32,7 @@ template <class Row> struct slots_of {
         each([&](int k) { s += f(k); });
         return s;
     }
-    template <class F> GUILD_HOST_DEVICE auto max(F f) const {
+    template <class F> GUILD_HOST_DEVICE auto(max)(F f) const {
         auto m = rank<typename Row::real>::worst().key;
         each([&](int k) { m = f(k) > m ? f(k) : m; });
         return m;
@@ -43,7 +43,7 @@ template <class Row> slots_of(Row&) -> slots_of<Row>;
 /// e^(v_i) / sum_j e^(v_j), computed relative to the largest.
 struct softmax {
     GUILD_HOST_DEVICE void forward(auto v) const {
-        const auto top = v.max([&](int i) { return value(v[i]); });
+        const auto top = (v.max)([&](int i) { return value(v[i]); });
         v.each([&](int i) { v[i] = exp(v[i] - top); });
         const auto total = v.sum([&](int i) { return v[i]; });
         v.each([&](int i) { v[i] = v[i] / total; });

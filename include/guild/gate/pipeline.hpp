@@ -8,10 +8,10 @@
 namespace guild::inline v0 {
 
 namespace detail {
-template <int I, class Stage> struct numbered { [[no_unique_address]] Stage stage; };
+template <int Index, class Stage> struct numbered { [[no_unique_address]] Stage stage; };
 template <class Indices, class... Stages> struct stage_list;
-template <int... I, class... Stages> struct stage_list<std::integer_sequence<int, I...>, Stages...> : numbered<I, Stages>... {
-    constexpr explicit stage_list(Stages... s) : numbered<I, Stages>{s}... {}
+template <int... Index, class... Stages> struct stage_list<std::integer_sequence<int, Index...>, Stages...> : numbered<Index, Stages>... {
+    constexpr explicit stage_list(Stages... s) : numbered<Index, Stages>{s}... {}
 };
 template <class Stage> concept looks_across = requires(const Stage& s, const crowd<double>& c) { s.decide(c); };
 template <class Stage> concept reads_token_id = requires { requires Stage::needs_token_id; };
@@ -51,12 +51,12 @@ template <class... Stages> struct pipeline : detail::stage_list<std::make_intege
     static constexpr bool needs_table = (detail::reads_table<Stages> || ...);
     static constexpr bool needs_previous = (detail::reads_previous<Stages> || ...);
 
-    template <int I> GUILD_HOST_DEVICE constexpr const auto& get() const { return at<I>(*this); }
+    template <int Index> GUILD_HOST_DEVICE constexpr const auto& get() const { return at<Index>(*this); }
     /// f(stage) for each stage in order.
-    template <int I = 0, class F> constexpr void each(F f) const {
-        if constexpr (I < size) {
-            f(get<I>());
-            each<I + 1>(f);
+    template <int Index = 0, class F> constexpr void each(F f) const {
+        if constexpr (Index < size) {
+            f(get<Index>());
+            each<Index + 1>(f);
         }
     }
 
@@ -95,55 +95,55 @@ template <class... Stages> struct pipeline : detail::stage_list<std::make_intege
         });
         return all;
     }
-    /// Learned numbers of the stages in [I, End).
-    template <int I = 0, int End = size> GUILD_HOST_DEVICE constexpr int learned(int E) const {
-        if constexpr (I >= End) return 0;
-        else if constexpr (requires { get<I>().learned(E); }) return get<I>().learned(E) + learned<I + 1, End>(E);
-        else return learned<I + 1, End>(E);
+    /// Learned numbers of the stages in [Index, End).
+    template <int Index = 0, int End = size> GUILD_HOST_DEVICE constexpr int learned(int E) const {
+        if constexpr (Index >= End) return 0;
+        else if constexpr (requires { get<Index>().learned(E); }) return get<Index>().learned(E) + learned<Index + 1, End>(E);
+        else return learned<Index + 1, End>(E);
     }
-    /// Numbers of state of the stages in [I, End).
-    template <int I = 0, int End = size> GUILD_HOST_DEVICE constexpr int state(int E) const {
-        if constexpr (I >= End) return 0;
-        else if constexpr (requires { get<I>().state(E); }) return get<I>().state(E) + state<I + 1, End>(E);
-        else return state<I + 1, End>(E);
+    /// Numbers of state of the stages in [Index, End).
+    template <int Index = 0, int End = size> GUILD_HOST_DEVICE constexpr int state(int E) const {
+        if constexpr (Index >= End) return 0;
+        else if constexpr (requires { get<Index>().state(E); }) return get<Index>().state(E) + state<Index + 1, End>(E);
+        else return state<Index + 1, End>(E);
     }
 
-    /// Stages [I, End) in order, in place on r.
-    template <int I = 0, int End = size, class S, class Row> GUILD_HOST_DEVICE void forward(const token<S>& t, Row& r) const {
-        if constexpr (I < End) {
-            get<I>().forward(own<I>(t, r.n.experts), r);
-            forward<I + 1, End>(t, r);
+    /// Stages [Index, End) in order, in place on r.
+    template <int Index = 0, int End = size, class S, class Row> GUILD_HOST_DEVICE void forward(const token<S>& t, Row& r) const {
+        if constexpr (Index < End) {
+            get<Index>().forward(own<Index>(t, r.n.experts), r);
+            forward<Index + 1, End>(t, r);
         }
     }
     /// Recomputes the row stage by stage, one stack frame each, and walks back as the frames return: g holds the gradient by
     /// the outputs (g.weight) on entry, and by the logits (g.score, g.extra) on return. `d_score` and `d_logit` [E], if not null, are
     /// gradients by the scores after stages [0, scored) and [0, logits_end), and are added on the way.
-    template <int I = 0, class S, class Row>
+    template <int Index = 0, class S, class Row>
     GUILD_HOST_DEVICE void backward(const token<S>& t, const Row& in, row_gradient<Row>& g, const S* d_score = nullptr,
                                     const S* d_logit = nullptr) const {
-        if constexpr (I < size) {
-            const token<S> mine = own<I>(t, in.n.experts);
+        if constexpr (Index < size) {
+            const token<S> mine = own<Index>(t, in.n.experts);
             Row out = in;
-            get<I>().forward(mine, out);
-            backward<I + 1>(t, out, g, d_score, d_logit);
+            get<Index>().forward(mine, out);
+            backward<Index + 1>(t, out, g, d_score, d_logit);
             S* const all = g.learned;
-            if (all) g.learned = all + learned<0, I>(in.n.experts);
-            adjoint(get<I>(), mine, in, out, g);
+            if (all) g.learned = all + learned<0, Index>(in.n.experts);
+            adjoint(get<Index>(), mine, in, out, g);
             g.learned = all;
         }
-        if constexpr (I == scored) add(in, g, d_score);
-        if constexpr (I == logits_end) add(in, g, d_logit);
+        if constexpr (Index == scored) add(in, g, d_score);
+        if constexpr (Index == logits_end) add(in, g, d_logit);
     }
 
 private:
     template <class Row, class S> GUILD_HOST_DEVICE static void add(const Row& in, row_gradient<Row>& g, const S* d) {
         if (d) in.each([&](int e) { g.score[e] += d[e]; });
     }
-    template <int I, class Stage> GUILD_HOST_DEVICE static constexpr const Stage& at(const detail::numbered<I, Stage>& n) { return n.stage; }
-    /// The token with its pointers moved to what belongs to stage I.
-    template <int I, class S> GUILD_HOST_DEVICE constexpr token<S> own(token<S> t, int E) const {
-        if (t.learned) t.learned += learned<0, I>(E);
-        if (t.state) t.state += state<0, I>(E);
+    template <int Index, class Stage> GUILD_HOST_DEVICE static constexpr const Stage& at(const detail::numbered<Index, Stage>& n) { return n.stage; }
+    /// The token with its pointers moved to what belongs to stage Index.
+    template <int Index, class S> GUILD_HOST_DEVICE constexpr token<S> own(token<S> t, int E) const {
+        if (t.learned) t.learned += learned<0, Index>(E);
+        if (t.state) t.state += state<0, Index>(E);
         return t;
     }
 };

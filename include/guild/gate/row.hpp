@@ -39,7 +39,7 @@ template <class S, class Extent, class Lanes = one_lane> struct row {
             const unsigned parts = static_cast<unsigned>(n.experts + Lanes::count - 1) / Lanes::count;
             GUILD_UNROLL
             for (unsigned i = 0; i < parts; ++i)  // i Lanes | lane: the compiler sees that the part of e is i
-                if (const int e = static_cast<int>(i * Lanes::count | static_cast<unsigned>(lanes.index())); e < n.experts) f(e);
+                if (const int e = static_cast<int>(i * Lanes::count | static_cast<unsigned>(lanes.lane())); e < n.experts) f(e);
         }
     }
     /// sum_e f(e), on every lane. In 16 interleaved partial sums on one lane: vector code, in an order that depends on E alone.
@@ -61,7 +61,7 @@ template <class S, class Extent, class Lanes = one_lane> struct row {
         }
     }
     /// max_e f(e) without NaN, on every lane; -infinity if there is nothing else.
-    template <class F> GUILD_HOST_DEVICE real max(F f) const {
+    template <class F> GUILD_HOST_DEVICE real(max)(F f) const {
         if constexpr (in_order) {
             std::int32_t key[Extent::max_experts], top = to_ordered(worst());
             for (int e = 0; e < n.experts; ++e) key[e] = to_ordered(f(e));
@@ -86,7 +86,7 @@ template <class S, class Extent, class Lanes = one_lane> struct row {
                 if (own == e) score[own] += s;
             });
     }
-    GUILD_HOST_DEVICE bool owns(int e) const { return e % Lanes::count == lanes.index(); }
+    GUILD_HOST_DEVICE bool owns(int e) const { return e % Lanes::count == lanes.lane(); }
     GUILD_HOST_DEVICE void add_extra(int i, S s) {
         if (owns(i)) extra[i] += s;
     }
@@ -164,7 +164,7 @@ template <class Row> struct row_gradient : Row {
     typename Row::scalar* previous = nullptr;  ///< [E] += by token.previous; null: nobody asks
     /// learned[i] += s, from outside `each`, where every lane has s.
     GUILD_HOST_DEVICE void learn(int i, typename Row::scalar s) {
-        if (i % decltype(this->lanes)::count == this->lanes.index()) learned[i] += s;
+        if (i % decltype(this->lanes)::count == this->lanes.lane()) learned[i] += s;
     }
 };
 

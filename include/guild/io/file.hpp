@@ -79,7 +79,7 @@ private:
 /// A regular file to read, from any number of threads.
 class input_file {
 public:
-    explicit input_file(std::filesystem::path path) : path_(std::move(path)) {
+    explicit input_file(std::filesystem::path path) : path_((std::move)(path)) {
         fd_ = descriptor(::open(system_name(path_), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // a pipe without a writer would block
         if (fd_.get() < 0) fail_call(path_, "open it");
         size_ = size_now();

@@ -44,7 +44,7 @@ struct header {
 class header_reader {
 public:
     header_reader(const std::filesystem::path& path, long data_bytes) : path_(path), data_bytes_(data_bytes) {}
-    header take() && { return std::move(header_); }
+    header take() && { return (std::move)(header_); }
 
     bool null() { return refuse("null"); }
     bool boolean(bool b) { return refuse(b ? "true" : "false"); }
@@ -53,13 +53,14 @@ public:
     bool binary(nlohmann::json::binary_t&) { return refuse("binary data"); }
     bool number_unsigned(std::uint64_t n) {
         if (place_ != place::list) return refuse(std::to_string(n));
-        if (n > static_cast<std::uint64_t>(std::numeric_limits<long>::max())) fail_entry(" holds ", n, ", expected whole numbers below 2^63");
+        if (n > static_cast<std::uint64_t>((std::numeric_limits<long>::max)())) fail_entry(" holds ", n, ", expected whole numbers below 2^63");
         list().push_back(static_cast<long>(n));
         return true;
     }
     bool string(std::string& text) {
         if (place_ == place::metadata) {
-            if (!header_.metadata.emplace(key_, std::move(text)).second) fail(path_, "metadata ", in_quotes(key_), " is there twice, expected once");
+            if (!header_.metadata.emplace(key_, (std::move)(text)).second)
+                fail(path_, "metadata ", in_quotes(key_), " is there twice, expected once");
             return true;
         }
         if (place_ != place::entry || field_ != 0) return refuse("a string");
@@ -76,7 +77,7 @@ public:
         } else if (place_ == place::root) {
             place_ = place::entry;
             entry_ = {.name = key_, .type = {}, .shape = {}};
-            offsets_.clear();
+            (offsets_.clear)();
             seen_ = {};
         } else return refuse("an object");
         return true;
@@ -86,7 +87,7 @@ public:
             for (field_ = 0; field_ < fields.size() && fields[field_] != text; ++field_) {}
             if (field_ == fields.size()) fail(path_, "tensor ", in_quotes(entry_.name), ": found ", in_quotes(text), ", expected ", expected_fields);
             if (std::exchange(seen_[field_], true)) fail_entry(" is there twice, expected once");
-        } else key_ = std::move(text);
+        } else key_ = (std::move)(text);
         return true;
     }
     bool start_array(std::size_t) {
@@ -146,7 +147,7 @@ private:
         }
         entry_.begin = offsets_[0];
         entry_.end = offsets_[1];
-        header_.tensors.push_back(std::move(entry_));
+        header_.tensors.push_back((std::move)(entry_));
     }
     /// Every name once, and the tensors side by side from the first byte of data to the last.
     bool finish() {
@@ -198,7 +199,7 @@ inline header parse_header(std::string_view text, long data_bytes, const std::fi
     }
     header_reader reader(path, data_bytes);
     nlohmann::json::sax_parse(text.begin(), text.end(), &reader);
-    return std::move(reader).take();
+    return (std::move)(reader).take();
 }
 
 }  // namespace detail

@@ -53,7 +53,7 @@ public:
         if (::fsync(fd_.get()) != 0) fail_call(given_, "bring it to the disk");
         if (!fd_.close()) fail_call(given_, "close it");
         if (::renameat(folder_.get(), temporary_.c_str(), folder_.get(), name_.c_str()) != 0) fail_call(given_, "rename its temporary file");
-        temporary_.clear();
+        (temporary_.clear)();
         const descriptor folder(::openat(folder_.get(), ".", O_RDONLY | O_CLOEXEC | O_DIRECTORY));  // one may write to a folder that one may not read
         if (folder.get() >= 0 && ::fsync(folder.get()) != 0 && errno != EINVAL && errno != ENOTSUP && errno != EROFS) {
             fail_call(given_, "bring the folder of the new file, which is complete, to the disk");  // others are file systems that cannot flush one
@@ -80,7 +80,7 @@ private:
             std::string name = ".guild." + std::to_string(::getpid()) + "." + std::to_string(counter++) + ".tmp";
             descriptor fd(::openat(folder_.get(), name.c_str(), how | O_CREAT | O_EXCL | O_CLOEXEC, mode));
             if (fd.get() >= 0) {
-                temporary_ = std::move(name);
+                temporary_ = (std::move)(name);
                 return fd;
             }
             if (errno != EEXIST) fail_call(given_, "create a temporary file beside it");
@@ -88,7 +88,7 @@ private:
     }
     void remove() {
         if (!temporary_.empty()) ::unlinkat(folder_.get(), temporary_.c_str(), 0);
-        temporary_.clear();
+        (temporary_.clear)();
     }
     struct ::stat status_of(const descriptor& fd) const {
         struct ::stat status {};

@@ -105,7 +105,7 @@ private:
     template <class From, class T> void convert(const tensor_info& t, std::span<T> to) const {
         std::array<From, 4096> piece{};
         for (std::size_t done = 0; done < to.size(); done += piece.size()) {
-            const std::span part(piece.data(), std::min(piece.size(), to.size() - done));
+            const std::span part(piece.data(), (std::min)(piece.size(), to.size() - done));
             file_.read(data_ + t.begin + static_cast<long>(done * sizeof(From)), std::as_writable_bytes(part));
             std::transform(part.begin(), part.end(), to.begin() + static_cast<std::ptrdiff_t>(done), [](From x) {
                 if constexpr (std::same_as<From, bf16>) return static_cast<T>(decode(x));

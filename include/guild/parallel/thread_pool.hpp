@@ -127,11 +127,11 @@ private:
         for (int left = await_change(pending_, -1); left != 0;) left = await_change(pending_, left);
         for (std::size_t i = 0; i < team; ++i) {
             std::exception_ptr later = std::exchange(workers[i].failure, nullptr);
-            if (!failure) failure = std::move(later);
+            if (!failure) failure = (std::move)(later);
             if (moved && std::exchange(workers[i].moved, false)) crew_->own.keep(workers[i].thread);
         }
         busy_.store(false, std::memory_order_release);
-        if (failure) std::rethrow_exception(std::move(failure));
+        if (failure) std::rethrow_exception((std::move)(failure));
     }
     /// Moves sleeping workers off the processors that the caller and other workers are on, and says whether it did. On its own the system may
     /// leave a worker to wait there for milliseconds: Linux looks for an idle processor only where few have been busy of late.

@@ -64,7 +64,7 @@ void scaled(const tile_kernels& tiles, const piece& at, const packed_matrix<Form
 /// How many panels meet gathered rows before the next block of the depth is gathered: whole runs of `wide`, as many as sums have room for, one where
 /// rows are so few that gathering costs nothing and memory is best read in one stream.
 inline long panels_together(const layout& l, long rows) {
-    return rows <= 4 ? l.wide() : std::min(sums_of_rows::most_outputs(std::min(rows, most_rows)) / layout::together, 4L) * l.wide();
+    return rows <= 4 ? l.wide() : (std::min)(sums_of_rows::most_outputs((std::min)(rows, most_rows)) / layout::together, 4L) * l.wide();
 }
 
 /// Fetches columns [k0, k0 + k) of rows [first, last) of a as the groups read them into the second-level cache.
@@ -147,7 +147,8 @@ template <class Format, class End>
     const tile_kernels& tiles = *w.computed().tiles;
     int next_expert = all.expert + 1;
     while (next_expert < g.count && g.rows(next_expert) == 0) ++next_expert;
-    const long fits = std::min(words / tiles.row_at(tiles.granule, l.depth()) * tiles.granule, most_whole_rows), parts = (all.rows + fits - 1) / fits;
+    const long fits = (std::min)(words / tiles.row_at(tiles.granule, l.depth()) * tiles.granule, most_whole_rows),
+               parts = (all.rows + fits - 1) / fits;
     for (long i = 0; i < parts; ++i) {
         const long top = all.rows * i / parts, n = all.rows * (i + 1) / parts - top;
         const piece part{all.expert, all.row + top, n, all.first, all.last};
@@ -157,7 +158,7 @@ template <class Format, class End>
             if (r + 1 < n) fetch_rows(g, a, part.row + r + 1, part.row + r + 2, 0, l.depth());
             tiles.row(a.row(g.from(part.row + r)), l.depth(), scales ? scales->inverse[r] : 1.f, rows + tiles.row_at(r, l.depth()));
         }
-        each_part(part, n, std::max(sums_of_rows::most_outputs(n) / with.columns, 1L), [&](const piece& at) {
+        each_part(part, n, (std::max)(sums_of_rows::most_outputs(n) / with.columns, 1L), [&](const piece& at) {
             sums_of_rows c((at.last - at.first) * with.columns);
             {
                 const entered inside(tiles);
@@ -208,7 +209,7 @@ void expert_up(const kernels& with, const X& executor, const Act& act, const gro
                 float* const gates = sums.row(r);
                 float* const ups = gates + with.columns - half;
                 for (long p = at.first; p < at.last && changed; ++p) {
-                    const long f0 = p * half, n = std::min(half, a.cols - f0);
+                    const long f0 = p * half, n = (std::min)(half, a.cols - f0);
                     float* const gate = gates + (p - at.first) * with.columns;
                     float* const up = ups + (p - at.first) * with.columns;
                     if (g.factor)
@@ -224,7 +225,7 @@ void expert_up(const kernels& with, const X& executor, const Act& act, const gro
                     }
                 }
                 const long first = at.first * half;
-                detail::activate(with, act, gates, ups, half, std::min(at.last * half, a.cols) - first, a.row(row) + first);
+                detail::activate(with, act, gates, ups, half, (std::min)(at.last * half, a.cols) - first, a.row(row) + first);
             }
         });
     });
@@ -236,7 +237,7 @@ void product(const kernels& with, const X& executor, const groups<float>& g, vie
     const layout& l = w.shape();
     share(executor, g, {l.panels(), w.computed().tiles->ridge, with.columns * l.depth(), l.wide()}, [&](const piece& whole) {
         detail::each_sum(with, g, whole, a, w, [&](const piece& at, detail::sums_of_rows& sums) {
-            const long first = at.first * with.columns, n = std::min(at.last * with.columns, c.cols) - first;
+            const long first = at.first * with.columns, n = (std::min)(at.last * with.columns, c.cols) - first;
             for (long r = 0; r < at.rows; ++r) {
                 const float* const from = sums.row(r);
                 float* const to = c.row(at.row + r) + first;
@@ -254,10 +255,10 @@ void expert_down(const kernels& with, const X& executor, const groups<float>& g,
                  const plan& plan, const float* weight, view<float> y) {
     const layout& l = w.down.shape();
     const long fits =
-        std::min(detail::shares_of(g.offset[g.count] * l.panels(), with.columns * l.depth(), detail::most_shares(executor, 16)), l.panels());
+        (std::min)(detail::shares_of(g.offset[g.count] * l.panels(), with.columns * l.depth(), detail::most_shares(executor, 16)), l.panels());
     const groups<float> direct = g.direct();
     const auto add = [&](const piece& at, detail::sums_of_rows& sums) {
-        const long first = at.first * with.columns, n = std::min(at.last * with.columns, y.cols) - first;
+        const long first = at.first * with.columns, n = (std::min)(at.last * with.columns, y.cols) - first;
         for (long r = 0; r < at.rows; ++r) {
             const float by = weight[plan.slot[at.row + r]], *const from = sums.row(r);
             float* const to = y.row(plan.token[at.row + r]) + first;

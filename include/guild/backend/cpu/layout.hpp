@@ -36,7 +36,7 @@ public:
     long panels() const { return panels_; }
     long blocks() const { return blocks_; }
     /// Depth of block b.
-    long k(long b) const { return std::min(block_, depth_ - b * block_); }
+    long k(long b) const { return (std::min)(block_, depth_ - b * block_); }
     long words(long k) const { return ((k + unit_ - 1) / unit_ * unit_ + numbers_ - 1) / numbers_; }
     /// Bytes of block b of a panel.
     long bytes_of(long b) const { return b + 1 < blocks_ ? block_bytes_ : last_bytes_; }
@@ -46,7 +46,7 @@ public:
     long size() const { return panels_ * panel_bytes(); }
     /// Where block b of a panel begins.
     long at(long panel, long b) const {
-        const long first = panel >> log_wide_ << log_wide_, beside = std::min(wide(), panels_ - first);
+        const long first = panel >> log_wide_ << log_wide_, beside = (std::min)(wide(), panels_ - first);
         return first * panel_bytes() + b * beside * block_bytes_ + (panel - first) * bytes_of(b);
     }
 

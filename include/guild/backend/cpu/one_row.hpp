@@ -51,7 +51,7 @@ inline void experts_by_rows(const kernels& with, view<const float> x, const pack
         }
         float* const to = y.row(t);
         for (int i = 0; i < n; i += most_networks) {
-            const int together = std::min(n - i, most_networks);
+            const int together = (std::min)(n - i, most_networks);
             through(
                 with, w, x.row(t), together, [&](int j) { return expert[slot[i + j]]; }, out);
             for (int j = 0; j < together; ++j) {

@@ -13,7 +13,7 @@ namespace guild::inline v0::cpu::order {
 template <class W> float fp32(const float* a, W w, long K, float sum = -0.f) {
     for (long first = 0; first < K; first += depth_block) {
         float chain = 0;
-        for (long k = first; k < std::min(K, first + depth_block); ++k) chain = std::fma(a[k], w(k), chain);
+        for (long k = first; k < (std::min)(K, first + depth_block); ++k) chain = std::fma(a[k], w(k), chain);
         sum = sum + chain;
     }
     return sum;
@@ -48,7 +48,7 @@ template <class W> float bf16(const float* a, W w, long K, float sum = 0.f) {
 template <class W> float bf16_chain(const float* a, W w, long K, float sum = -0.f) {
     for (long first = 0; first < K; first += 512) {
         float chain = 0;
-        for (long k = first; k < std::min(K, first + 512); k += 2) {
+        for (long k = first; k < (std::min)(K, first + 512); k += 2) {
             const bool pair = k + 1 < K;
             chain = flushed_fma(pair ? rounded(a[k + 1]) : 0.f, pair ? w(k + 1) : 0.f, chain);
             chain = flushed_fma(rounded(a[k]), w(k), chain);

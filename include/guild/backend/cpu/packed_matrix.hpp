@@ -39,7 +39,7 @@ public:
 
     packed_matrix() = default;
     packed_matrix(const strategy& s, int columns, long experts, long outputs, long depth, int side_by_side)
-        : layout_(checked(s, experts, outputs, depth), depth, columns, side_by_side, numbers, s.tiles->block, std::max(numbers, s.tiles->unit),
+        : layout_(checked(s, experts, outputs, depth), depth, columns, side_by_side, numbers, s.tiles->block, (std::max)(numbers, s.tiles->unit),
                   whole(s, depth) ? columns : layout::together),
           experts_(experts),
           few_rows_(few(s, layout_)),
@@ -120,7 +120,7 @@ private:
     static bool whole(const strategy& s, long depth) { return s.tiles->whole && depth <= most_whole; }
     static long few(const strategy& s, const cpu::layout& l) {
         if (!std::is_same_v<Format, float> || s.by != arithmetic::fp32 || l.blocks() != 1 || l.outputs() > few_outputs) return 0;
-        return std::min(cpu::few_rows, (1L << 18) / std::max(l.panels() * l.columns() * l.depth(), 1L));
+        return (std::min)(cpu::few_rows, (1L << 18) / (std::max)(l.panels() * l.columns() * l.depth(), 1L));
     }
     /// The outputs; throws argument_error if the bytes, or the sums of int8, may not fit.
     static long checked(const strategy& s, long experts, long outputs, long depth) {

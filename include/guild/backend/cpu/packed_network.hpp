@@ -64,7 +64,7 @@ public:
     }
 
     /// Up to how many rows go one by one through the whole network.
-    long few_rows() const { return gate_bias.data || up_bias.data || down_bias.data ? 0 : std::min(up.few_rows(), down.few_rows()); }
+    long few_rows() const { return gate_bias.data || up_bias.data || down_bias.data ? 0 : (std::min)(up.few_rows(), down.few_rows()); }
 
 private:
     using storage = typename format<Format>::storage;

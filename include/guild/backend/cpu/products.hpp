@@ -104,9 +104,9 @@ class rows_ahead {
 public:
     rows_ahead() = default;
     rows_ahead(const tile_kernels& with, long k, long tiles, const float* at, long rows, long n, long stride)
-        : at_(at), rows_(rows), calls_(std::max(k / with.fetch_depth, 1L)) {
-        const long row_lines = (n + 15) / 16, most = std::max(calls_ * tiles / std::max(rows, 1L), 1L);
-        lines_ = std::max((row_lines + most - 1) / most, 1L);
+        : at_(at), rows_(rows), calls_((std::max)(k / with.fetch_depth, 1L)) {
+        const long row_lines = (n + 15) / 16, most = (std::max)(calls_ * tiles / (std::max)(rows, 1L), 1L);
+        lines_ = (std::max)((row_lines + most - 1) / most, 1L);
         times_ = (row_lines + lines_ - 1) / lines_;
         stride_ = stride;
     }
@@ -130,7 +130,7 @@ private:
 /// rows at the top of the next columns, of which `end` is the last.
 inline void fetch_sums(view<float> c, long row, long rows, long top, long height, long column, long wide, long end) {
     const bool below = top + height < rows;
-    const long first = below ? top + height : 0, last = std::min(first + height, rows), from = below ? column : column + wide;
+    const long first = below ? top + height : 0, last = (std::min)(first + height, rows), from = below ? column : column + wide;
     if (from >= end) return;
     for (long r = first; r < last; ++r)
         for (long i = 15; i < wide; i += 16) __builtin_prefetch(c.row(row + r) + from + i, 1);  // where 16 numbers end: they began in a line before
@@ -152,7 +152,7 @@ inline void sum(const plain_kernels& how, long height, const float* a, const flo
     const long most = height * how.tiles->granule, wide = c.cols - column;
     float* const at = c.row(row) + column;
     if (rows >= most && wide >= how.columns()) tile(a, b, k, at, c.stride, add, ahead);
-    else sum_beside(tile, a, b, k, at, c.stride, add, ahead, std::min(rows, most), std::min(wide, how.columns()));
+    else sum_beside(tile, a, b, k, at, c.stride, add, ahead, (std::min)(rows, most), (std::min)(wide, how.columns()));
 }
 
 }  // namespace detail
@@ -161,14 +161,14 @@ inline void sum(const plain_kernels& how, long height, const float* a, const flo
 template <class W> void product(const plain_kernels& how, const groups<float>& g, const piece& at, view<const float> a, const W& w, view<float> c) {
     alignas(64) float rows[most_rows * row_stride], panel[depth_block * most_columns];
     const tile_kernels& with = *how.tiles;
-    const long begin = at.first * how.columns(), end = std::min(at.last * how.columns(), c.cols), tiles = detail::tiles_of(with, at.rows);
+    const long begin = at.first * how.columns(), end = (std::min)(at.last * how.columns(), c.cols), tiles = detail::tiles_of(with, at.rows);
     for (long k0 = 0; k0 < a.cols; k0 += with.block) {
-        const long k = std::min(with.block, a.cols - k0);
+        const long k = (std::min)(with.block, a.cols - k0);
         gather(with, g, a, at.row, at.rows, k0, k, nullptr, rows);
         for (long n0 = begin; n0 < end; n0 += how.columns()) {
-            const auto outputs = [&](long from) { return std::min(how.columns(), end - from); };
+            const auto outputs = [&](long from) { return (std::min)(how.columns(), end - from); };
             const auto ahead = [&](long n, long depth) {
-                return detail::rows_ahead::of(with, k, tiles, w, at.expert, n, outputs(n), depth, std::min(with.block, a.cols - depth));
+                return detail::rows_ahead::of(with, k, tiles, w, at.expert, n, outputs(n), depth, (std::min)(with.block, a.cols - depth));
             };
             detail::lay_out(how, w, at.expert, n0, outputs(n0), k0, k, panel);
             const bool last = n0 + how.columns() >= end;
@@ -191,17 +191,17 @@ template <class W>
 void input_gradient(const plain_kernels& how, const groups<float>& g, const piece& at, view<const float> dc, const W& w, view<float> da, into mode) {
     alignas(64) float rows[most_rows * row_stride], panels[depth_block * group_columns], decoded[2][group_columns];
     const tile_kernels& with = *how.tiles;
-    const long stride = depth_block * how.columns(), begin = at.first * how.columns(), end = std::min(at.last * how.columns(), da.cols);
+    const long stride = depth_block * how.columns(), begin = at.first * how.columns(), end = (std::min)(at.last * how.columns(), da.cols);
     for (long k0 = 0; k0 < dc.cols; k0 += with.block) {
-        const long k = std::min(with.block, dc.cols - k0);
+        const long k = (std::min)(with.block, dc.cols - k0);
         const bool add = k0 > 0 || mode == into::add;
         gather(with, g.direct(), dc, at.row, at.rows, k0, k, nullptr, rows);
         for (long m0 = begin; m0 < end; m0 += group_columns) {
-            const long m = std::min(group_columns, end - m0), count = (m + how.columns() - 1) / how.columns();
+            const long m = (std::min)(group_columns, end - m0), count = (m + how.columns() - 1) / how.columns();
             const auto row = [&](long i) { return detail::numbers(w, at.expert, k0 + i, m0, m, decoded[i % 2]); };
             const auto ahead = [&](long depth, long from) {
                 return detail::rows_ahead::of(with, k, detail::tiles_of(with, at.rows) * count, w, at.expert, depth,
-                                              std::min(with.block, dc.cols - depth), from, std::min(group_columns, end - from));
+                                              (std::min)(with.block, dc.cols - depth), from, (std::min)(group_columns, end - from));
             };
             const detail::rows_ahead next = m0 + m < end ? ahead(k0, m0 + m) : k0 + k < dc.cols ? ahead(k0 + k, begin) : detail::rows_ahead{};
             detail::spread<detail::in_place<W>>(
@@ -229,19 +229,19 @@ inline void weight_gradient(const plain_kernels& how, const groups<float>& g, co
     const tile_kernels& with = *how.tiles;
     const view<float> out(dw.row(at.expert, 0), dc.cols, a.cols, dw.row_stride);
     for (long r0 = g.begin(at.expert); r0 < g.offset[at.expert + 1]; r0 += how.tokens()) {
-        const long k = std::min(how.tokens(), g.offset[at.expert + 1] - r0), stride = how.words(k) * how.columns();
-        const long most = std::min(outer_words / stride * how.columns(), outer_columns), line = std::min(how.columns(), 16L);
+        const long k = (std::min)(how.tokens(), g.offset[at.expert + 1] - r0), stride = how.words(k) * how.columns();
+        const long most = (std::min)(outer_words / stride * how.columns(), outer_columns), line = (std::min)(how.columns(), 16L);
         for (long m0 = 0; m0 < a.cols; m0 += most) {
-            const long m = std::min(most, a.cols - m0), panels = (m + how.columns() - 1) / how.columns();
+            const long m = (std::min)(most, a.cols - m0), panels = (m + how.columns() - 1) / how.columns();
             detail::spread<true>(
                 how, k, m, panels, [&](long i) { return a.row(g.from(r0 + i)) + m0; }, [&](long i) { return g.factor ? g.factor[r0 + i] : 1.f; },
                 right, stride);
             for (long block = at.first; block < at.last; ++block) {
-                const long n0 = block * outer_rows, n = std::min(outer_rows, dc.cols - n0);
+                const long n0 = block * outer_rows, n = (std::min)(outer_rows, dc.cols - n0);
                 with.column(dc.row(r0) + n0, dc.stride, k, n, left);
                 const detail::entered inside(with);
                 detail::each_tile(with, n, [&](long top, long height) {
-                    const long end = std::min(n, top + height * with.granule);
+                    const long end = (std::min)(n, top + height * with.granule);
                     for (long p = 0; p < panels; ++p) {
                         const long column = m0 + p * how.columns();
                         for (long r = n0 + top; r < n0 + end; ++r)

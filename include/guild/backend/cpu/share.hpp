@@ -18,7 +18,7 @@ struct cut {
 };
 
 namespace detail {
-template <class S> long cost_of(const groups<S>& g, int e, cut by) { return g.rows(e) > 0 ? std::max(g.rows(e), by.ridge) : 0; }
+template <class S> long cost_of(const groups<S>& g, int e, cut by) { return g.rows(e) > 0 ? (std::max)(g.rows(e), by.ridge) : 0; }
 
 /// Into how many shares work is cut at most: one for each thread, up to the ranges of a pool; `otherwise` where the executor does not say by size()
 /// how many threads it has.
@@ -41,7 +41,7 @@ template <class X, class S, class F> void share(const X& executor, const groups<
     if (total == 0) return;
     const long most = detail::most_shares(executor, 64), unit = busy * by.panels >= 32 * most * by.together ? by.together : 1;
     constexpr long ridge_of_fp32 = 20;  // arithmetic of a higher ridge is so much faster
-    const long shares = detail::shares_of(total, std::max(by.work * ridge_of_fp32 / std::max(by.ridge, ridge_of_fp32), 1L), most);
+    const long shares = detail::shares_of(total, (std::max)(by.work * ridge_of_fp32 / (std::max)(by.ridge, ridge_of_fp32), 1L), most);
     if (shares == 1)
         return executor.run(1, [&](long, long) {
             for (int e = 0; e < g.count; ++e)
@@ -68,7 +68,7 @@ template <class F> void each_part(const piece& whole, long rows, long wide, F f)
     if (whole.rows <= rows && whole.last <= wide) return f(whole);
     const long blocks = (whole.rows + rows - 1) / rows;
     for (long first = whole.first; first < whole.last;) {
-        const long last = std::min(whole.last, (first / wide + 1) * wide);
+        const long last = (std::min)(whole.last, (first / wide + 1) * wide);
         for (long i = 0; i < blocks; ++i) {
             const long top = whole.rows * i / blocks, bottom = whole.rows * (i + 1) / blocks;
             f(piece{whole.expert, whole.row + top, bottom - top, first, last});

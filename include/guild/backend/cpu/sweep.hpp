@@ -59,7 +59,7 @@ struct stretch {
 
 /// c [rows, columns] (+)= gathered rows times one block of a panel, in tiles of equal height, between which `next` is spread evenly.
 inline void sweep(const tile_kernels& with, const float* a, long rows, const void* b, long k, float* c, long c_stride, bool add, stretch next = {}) {
-    const long fetches = std::max(k / with.fetch_depth, 1L), lines = (next.bytes + 64 * fetches - 1) / (64 * fetches);
+    const long fetches = (std::max)(k / with.fetch_depth, 1L), lines = (next.bytes + 64 * fetches - 1) / (64 * fetches);
     if (rows <= with.granule) return with.tile[0](a, b, k, c, c_stride, add, {next.at, lines});
     const long tiles = detail::tiles_of(with, rows), each = (lines + tiles - 1) / tiles;
     long t = 0;
