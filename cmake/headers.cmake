@@ -83,6 +83,7 @@ set(guild_headers
     include/guild/core/random.hpp
     include/guild/core/random_weights.hpp
     include/guild/core/reserve.hpp
+    include/guild/core/rule.hpp
     include/guild/core/scalar.hpp
     include/guild/core/scaled.hpp
     include/guild/core/scratch.hpp
@@ -121,6 +122,7 @@ set(guild_headers
     include/guild/gate/map.hpp
     include/guild/gate/normalise.hpp
     include/guild/gate/open_gates.hpp
+    include/guild/gate/order.hpp
     include/guild/gate/pipeline.hpp
     include/guild/gate/rank.hpp
     include/guild/gate/research_gates.hpp
@@ -147,6 +149,7 @@ set(guild_headers
     include/guild/parallel/serial.hpp
     include/guild/parallel/thread_pool.hpp
     include/guild/presets.hpp
+    include/guild/rules.hpp
     include/guild/version.hpp)
 
 if(PROJECT_IS_TOP_LEVEL)

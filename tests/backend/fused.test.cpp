@@ -198,8 +198,8 @@ TEST_CASE("packed weights of a model of wrong numbers, or of weights that are mi
     using model = test::gated_model<>;
     using packed = guild::packed_weights<model, float, fused>;
     const model bad{.config = {.hidden = 3, .expert_hidden = 2, .routed_experts = 2, .top_k = 3, .shared_experts = 1}};
-    CHECK_THROWS_WITH_AS((packed{guild::weights_view<float>{}, bad}), "guild::dynamic_model: config.top_k is 3, expected at most the experts, 2",
-                         guild::argument_error);
+    CHECK_THROWS_WITH_AS((packed{guild::weights_view<float>{}, bad}),
+                         "guild::config: .top_k must be at most .routed_experts (plus passive experts), found 3 of 2", guild::argument_error);
     const auto w = guild::random_weights<with_losses>(1);
     guild::weights_view<float> v = w;
     v.constant = nullptr;

@@ -1,4 +1,5 @@
 // expect: guild::view: activations are row-major
+// expect: guild::view: activations are row-major
 #include <guild/guild.hpp>
 
 struct mixture : guild::model<guild::config{.hidden = 8, .expert_hidden = 8, .routed_experts = 4, .top_k = 2}> {};

@@ -179,5 +179,6 @@ TEST_CASE("convert: any number of threads, the same numbers") {
 TEST_CASE("weights: a model that breaks a rule has none") {
     whole_model m = whole;
     m.config.top_k = 8;
-    CHECK_THROWS_WITH_AS(weights<whole_model>{m}, "guild::dynamic_model: config.top_k is 8, expected at most the experts, 7", argument_error);
+    CHECK_THROWS_WITH_AS(weights<whole_model>{m}, "guild::config: .top_k must be at most .routed_experts (plus passive experts), found 8 of 7",
+                         argument_error);
 }

@@ -16,6 +16,9 @@ cudaError_t launch(const Model& m, long T, const gate_data<float>& data, const c
                                                                       numbers, numbers);
     return cudaGetLastError();
 }
+// nvcc counts the numbers of stages as the host's compiler does.
+static_assert(gpt_oss_gate{}.stages().learned(8) == 8 && cosine_gate{}.stages().learned(8) == 9 * 256 + 1);
+static_assert(deepseek_v3_gate{}.stages().state(8) == 8 && noisy_gate{}.stages().learned(8) == 9);
 #define LAUNCH(...) template cudaError_t launch(const __VA_ARGS__&, long, const gate_data<float>&, const cuda::batch&, float*, int*);
 
 LAUNCH(gated<64, 6, deepseek_moe_gate{}>)

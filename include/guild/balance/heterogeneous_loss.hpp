@@ -12,6 +12,7 @@ struct heterogeneous_loss {
     double weight = 0.01;
     double ratio = 0.75;
     int zero_computation = 1;
+    constexpr bool valid() const { return ratio >= 0 && is_finite(ratio) && zero_computation >= 0; }
     template <class S> S value(const routing<S>& r) const { return detail::load_times_score(r, weight, share(r)); }
     template <class S> void backward(const routing<S>& r, const routing_gradient<S>& g) const {
         detail::load_times_score_backward(r, weight, share(r), g);

@@ -12,6 +12,7 @@ struct noisy_load_loss {
     double weight = 0.1;
     learned_noise noise{};
     double epsilon = 0;
+    constexpr bool valid() const { return noise.fits(1, 1) && epsilon >= 0 && is_finite(epsilon); }
 
     template <class S> S value(const routing<S>& r) const {
         return detail::constant<S>(weight) * detail::squared_variation<S>(load(r), false, epsilon);

@@ -19,6 +19,7 @@ struct warm_up {
 struct cosine_decay {
     long steps = 1000;
     double end = 0;
+    constexpr bool valid() const { return is_finite(end); }
     double factor(long step) const {
         if (step >= steps) return end;
         const double done = step <= 0 ? 0 : static_cast<double>(step) / static_cast<double>(steps);
@@ -37,6 +38,12 @@ template <class Loss, class Schedule> struct scheduled {
 
     constexpr bool fits(int experts) const requires requires(const Loss& l) { l.fits(experts); }
     { return loss.fits(experts); }
+    constexpr bool valid() const {
+        bool all = is_finite(weight);
+        if constexpr (requires { loss.valid(); }) all = all && loss.valid();
+        if constexpr (requires { schedule.valid(); }) all = all && schedule.valid();
+        return all;
+    }
     static constexpr bool reads_scores = requires { requires Loss::reads_scores; };
     template <class S> S value(const routing<S>& r) const { return now(r).value(r); }
     template <class S> void backward(const routing<S>& r, const routing_gradient<S>& g) const requires requires(const Loss& l) { l.backward(r, g); }

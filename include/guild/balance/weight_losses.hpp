@@ -42,6 +42,7 @@ struct importance_loss {
     double weight = 0.1;
     bool unbiased = false;
     double epsilon = 0;
+    constexpr bool valid() const { return epsilon >= 0 && is_finite(epsilon); }
     template <class S> S value(const routing<S>& r) const {
         return detail::constant<S>(weight) * detail::squared_variation<S>(sums(r), unbiased, epsilon);
     }

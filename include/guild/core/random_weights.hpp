@@ -9,7 +9,7 @@ namespace guild::inline v0 {
 
 /// Normal numbers of variance 1 / H in every tensor, 1 / F in down, biases and state too, so that nothing is zero by accident.
 /// The same numbers for the same seed, whatever the format, but for its rounding.
-template <class Model, class Format = float> weights<Model, Format> random_weights(unsigned long long seed, const Model& m = {}) {
+template <moe_model Model, class Format = float> weights<Model, Format> random_weights(unsigned long long seed, const Model& m = {}) {
     if constexpr (has_scales<Format>) return convert<Format>(random_weights<Model, scalar_of<Format>>(seed, m));
     else {
         weights<Model, Format> w(m);

@@ -11,6 +11,7 @@ namespace guild::inline v0 {
 /// The assignment carries no gradient. By auction: tokens bid for experts, each of which has as many seats as tokens it gets.
 /// BASE layers, arXiv:2103.16716, section 2.2; Bertsekas 1992, Auction algorithms for network flow problems.
 struct balanced_assignment : takes_score {
+    static constexpr row_part reads = row_part::score | row_part::choice, writes = row_part::choice | row_part::weight;
     double gap = 1e-4;  ///< the smallest raise of a bid, as a share of R: smaller is better and slower
 
     constexpr explicit balanced_assignment(double g = 1e-4) : gap(g) {}

@@ -75,6 +75,7 @@ void keep_first(const crowd<S>& c, long begin, long end, priority by, int queues
 /// stay as they are: to normalise what survived, or not, is a stage after this one. O(T W), with priority by weight O(T W log(T W)).
 /// GShard, arXiv:2006.16668, section 2.2; Switch, arXiv:2101.03961, section 2.2.
 struct capacity : applies_decision {
+    static constexpr row_part reads = row_part::choice | row_part::weight, writes = row_part::choice | row_part::weight;
     double factor = 1.25;
     rounding round = rounding::up;
     priority by = priority::choice;
@@ -112,6 +113,7 @@ struct capacity : applies_decision {
 /// `ratio` times as many, Z = zero_computation, rounded up; the rest are dropped. All of them together hold factor T rows: published
 /// without K, so a gate of K choices that is to hold all of them takes a factor above K. MoE++, arXiv:2410.07348, eq. 8. O(T W).
 struct heterogeneous_capacity : applies_decision {
+    static constexpr row_part reads = row_part::choice | row_part::weight, writes = row_part::choice | row_part::weight;
     int zero_computation = 1;
     double factor = 1.1;
     double ratio = 0.75;
@@ -139,6 +141,7 @@ struct heterogeneous_capacity : applies_decision {
 /// Tokens of about `protect` of the sequences, drawn by the batch's seed, are never dropped (they take room first).
 /// DeepSeek-V2, arXiv:2405.04434, section 2.2.4: factor 1, protect 0.1.
 struct device_capacity : applies_decision {
+    static constexpr row_part reads = row_part::choice | row_part::weight, writes = row_part::choice | row_part::weight;
     static constexpr int stream = 4;
     int devices = 8;
     double factor = 1;

@@ -6,6 +6,7 @@ namespace guild::inline v0 {
 
 /// Every expert: the dense mixture. W = E.
 struct everyone : takes_score {
+    static constexpr row_part reads = row_part::score, writes = row_part::choice | row_part::weight;
     static constexpr int slots(int experts, int) { return experts; }
     GUILD_HOST_DEVICE void forward(const auto&, auto& r) const {
         for (int k = 0; k < r.n.slots; ++k) r.expert[k] = k;
@@ -15,6 +16,7 @@ struct everyone : takes_score {
 
 /// Every expert with a positive score, possibly none. ReMoE, arXiv:2412.14711, eq. 6. W = E.
 struct positive : takes_score {
+    static constexpr row_part reads = row_part::score, writes = row_part::choice | row_part::weight;
     static constexpr int slots(int experts, int) { return experts; }
     GUILD_HOST_DEVICE void forward(const auto&, auto& r) const {
         for (int k = 0; k < r.n.slots; ++k) r.expert[k] = value(r.at(k)) > 0 ? k : no_expert;
@@ -24,6 +26,7 @@ struct positive : takes_score {
 
 /// Experts by token id, from the table [vocabulary, K] of the weights. Hash Layers, arXiv:2106.04426; DeepSeek-V4's first layers.
 struct hash_table : takes_score {
+    static constexpr row_part reads = row_part::score, writes = row_part::choice | row_part::weight;
     static constexpr bool needs_token_id = true, needs_table = true;
     GUILD_HOST_DEVICE void forward(const auto& t, auto& r) const {
         for (int k = 0; k < r.n.slots; ++k) r.expert[k] = t.table[static_cast<long>(t.id) * r.n.slots + k];
@@ -33,6 +36,7 @@ struct hash_table : takes_score {
 
 /// weight = 1: what a router without parameters gives its choice. Follows a choosing stage.
 struct weigh_one {
+    static constexpr row_part reads = row_part::choice, writes = row_part::weight;
     template <class Row> GUILD_HOST_DEVICE void forward(const auto&, Row& r) const {
         for (int k = 0; k < r.n.slots; ++k) r.weight[k] = typename Row::scalar(r.expert[k] != no_expert);
     }
@@ -43,6 +47,7 @@ struct weigh_one {
 
 /// weight[k] *= v[expert[k]], v [E] learned. Gemma 4.
 struct expert_scale {
+    static constexpr row_part reads = row_part::choice | row_part::weight, writes = row_part::weight;
     GUILD_HOST_DEVICE static constexpr int learned(int experts) { return experts; }
     GUILD_HOST_DEVICE void forward(const auto& t, auto& r) const {
         for (int k = 0; k < r.n.slots; ++k)
@@ -61,6 +66,7 @@ struct expert_scale {
 /// Keeps the second expert with probability min(1, 2 w), w its weight at this point, in training. GShard, arXiv:2006.16668,
 /// algorithm 1, line 15. Whether w is normalised there is where published code differs: place the stage accordingly.
 struct random_second {
+    static constexpr row_part reads = row_part::choice | row_part::weight, writes = row_part::choice | row_part::weight;
     static constexpr int stream = 1;
     static constexpr bool fits(int, int k) { return k == 2; }
     template <class Row> GUILD_HOST_DEVICE void forward(const auto& t, Row& r) const {
@@ -76,6 +82,7 @@ struct random_second {
 /// In training draws the second expert by the scores of all but the first, which are probabilities here: log score plus Gumbel noise, the
 /// largest. GShard as fairseq and DeepSpeed run it by default ("sampling").
 struct sampled_second {
+    static constexpr row_part reads = row_part::score | row_part::choice | row_part::weight, writes = row_part::choice | row_part::weight;
     static constexpr int stream = 6;
     static constexpr bool fits(int, int k) { return k == 2; }
     template <class Row> GUILD_HOST_DEVICE void forward(const auto& t, Row& r) const {

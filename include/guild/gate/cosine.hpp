@@ -10,6 +10,7 @@ namespace guild::inline v0 {
 /// gradient 0. Learned numbers: v, then log(1 / temperature), then b [d] if `bias`. Lengths count as 1e-12 at least, which makes the cosine
 /// with a zero vector 0. The first stage of a gate. O(E d) a token.
 struct cosine {
+    static constexpr row_part reads = row_part::score, writes = row_part::score;
     static constexpr bool logits = true;
     int dimension = 256;  ///< d
     bool bias = false;
@@ -17,7 +18,9 @@ struct cosine {
 
     constexpr cosine(int d = 256, bool b = false, double c = 0.01) : dimension(d), bias(b), coldest(c) {}
     constexpr int extra(int experts) const { return dimension > experts ? dimension - experts : 0; }
-    constexpr bool fits(int, int) const { return dimension >= 1 && coldest > 0 && is_finite(coldest); }
+    constexpr bool fits(int experts, int) const {
+        return dimension >= 1 && coldest > 0 && is_finite(coldest) && (experts + 1L) * dimension < 0x7fffffff;  // learned(E) is an int
+    }
     GUILD_HOST_DEVICE constexpr int learned(int experts) const { return experts * dimension + 1 + (bias ? dimension : 0); }
 
     template <class Row> GUILD_HOST_DEVICE void forward(const auto& t, Row& r) const {

@@ -7,6 +7,7 @@ namespace guild::inline v0 {
 /// token. A token may end with none or with all, so W = E. Not causal: a choice depends on later tokens. O(T E).
 /// Zhou et al. 2022, arXiv:2202.09368, eq. 1-2.
 struct expert_choice : takes_score {
+    static constexpr row_part reads = row_part::score, writes = row_part::choice | row_part::weight;
     double factor = 2;
     int rows = -1;
 

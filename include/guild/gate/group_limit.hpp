@@ -12,6 +12,7 @@ enum class group_score { max, top2_sum };
 /// whose score is not finite ranks last whatever the fill. A group of one expert counts with that one.
 /// DeepSeek-V2, arXiv:2405.04434, section 2.2.2; DeepSeek-V3, arXiv:2412.19437, section 2.1.2.
 struct group_limit {
+    static constexpr row_part reads = row_part::score | row_part::bias, writes = row_part::bias;
     static constexpr int max_groups = 64;
     int groups = 1;
     int keep = 1;
@@ -19,7 +20,8 @@ struct group_limit {
     double fill = -infinity<double>;
 
     constexpr bool fits(int experts, int k) const {
-        return groups >= 1 && groups <= max_groups && experts % groups == 0 && keep >= 1 && keep <= groups && k <= keep * (experts / groups);
+        return groups >= 1 && groups <= max_groups && experts % groups == 0 && keep >= 1 && keep <= groups && k <= keep * (experts / groups) &&
+               !is_nan(fill);
     }
     GUILD_HOST_DEVICE static void backward(const auto&, const auto&, const auto&, auto&) {}
     template <class Row> GUILD_HOST_DEVICE void forward(const auto&, Row& r) const {

@@ -6,6 +6,7 @@ namespace guild::inline v0 {
 /// Chosen and shared experts divide one sum: the weights of the chosen, and the sigmoids of `shared` further logits, over their total,
 /// times `scale`. Those of the shared experts are left in row.extra, for a gate with `weighs_shared = true`. Inkling.
 struct joint_shared {
+    static constexpr row_part reads = row_part::choice | row_part::weight, writes = row_part::weight | row_part::shared;
     int shared = 1;
     double scale = 1;
     constexpr int extra(int) const { return shared; }

@@ -10,6 +10,7 @@ namespace guild::inline v0 {
 /// `sharpness`. share [E] is state that guild::load_average moves. The penalty ranks alone and is part of no weight, as selection_bias;
 /// unlike that, it forgets: it is a function of the recent load and does not add up over steps.
 struct load_penalty : ranks_only {
+    static constexpr row_part reads = row_part::bias, writes = row_part::bias;
     double strength = 1;
     double sharpness = 4;
     double capacity = 1.25;

@@ -6,6 +6,7 @@ namespace guild::inline v0 {
 
 /// logits + b, b [E] learned. GPT-OSS.
 struct router_bias {
+    static constexpr row_part reads = row_part::score, writes = row_part::score;
     static constexpr bool logits = true;
     GUILD_HOST_DEVICE static constexpr int learned(int experts) { return experts; }
     GUILD_HOST_DEVICE void forward(const auto& t, auto& r) const {
@@ -19,7 +20,9 @@ struct router_bias {
 /// logits + W_g previous: previous [E] are the logits that the layer before left (workspace::passed), its own residual included; W_g [E, E]
 /// is learned, and so are they: backward gives their gradient. MoE++, arXiv:2410.07348, eq. 6; the first layer has no such stage. O(E^2).
 struct gating_residual {
+    static constexpr row_part reads = row_part::score, writes = row_part::score;
     static constexpr bool logits = true, needs_previous = true;
+    static constexpr bool fits(int experts, int) { return experts <= 46340; }  // learned(E) is an int
     GUILD_HOST_DEVICE static constexpr int learned(int experts) { return experts * experts; }
     template <class Row> GUILD_HOST_DEVICE void forward(const auto& t, Row& r) const {
         r.each([&](int e) {
@@ -42,6 +45,7 @@ struct gating_residual {
 /// logits + N(0, 1) (softplus(extra) + floor) in training; extra = W_noise x. Shazeer et al. 2017, arXiv:1701.06538, eq. 4, where
 /// floor is 0; published code has 1e-2.
 struct learned_noise {
+    static constexpr row_part reads = row_part::score, writes = row_part::score;
     static constexpr bool logits = true;
     static constexpr int stream = 2;
     double floor = 1e-2;
@@ -61,6 +65,7 @@ struct learned_noise {
 /// Two levels of gating: s_e = softmax(extra)_group softmax(logits of the group)_e, the groups' logits being extra rows of the router.
 /// Jordan & Jacobs 1994, Hierarchical mixtures of experts and the EM algorithm, eq. 1-4.
 struct hierarchy {
+    static constexpr row_part reads = row_part::score, writes = row_part::score;
     static constexpr bool scores = true;
     int groups = 2;
     constexpr int extra(int) const { return groups; }

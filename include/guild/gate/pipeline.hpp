@@ -98,14 +98,20 @@ template <class... Stages> struct pipeline : detail::stage_list<std::make_intege
     /// Learned numbers of the stages in [Index, End).
     template <int Index = 0, int End = size> GUILD_HOST_DEVICE constexpr int learned(int E) const {
         if constexpr (Index >= End) return 0;
-        else if constexpr (requires { get<Index>().learned(E); }) return get<Index>().learned(E) + learned<Index + 1, End>(E);
-        else return learned<Index + 1, End>(E);
+        else {
+            const auto& s = get<Index>();  // nvcc: a requirement on get<Index>() itself never holds
+            if constexpr (requires { s.learned(E); }) return s.learned(E) + learned<Index + 1, End>(E);
+            else return learned<Index + 1, End>(E);
+        }
     }
     /// Numbers of state of the stages in [Index, End).
     template <int Index = 0, int End = size> GUILD_HOST_DEVICE constexpr int state(int E) const {
         if constexpr (Index >= End) return 0;
-        else if constexpr (requires { get<Index>().state(E); }) return get<Index>().state(E) + state<Index + 1, End>(E);
-        else return state<Index + 1, End>(E);
+        else {
+            const auto& s = get<Index>();  // nvcc: a requirement on get<Index>() itself never holds
+            if constexpr (requires { s.state(E); }) return s.state(E) + state<Index + 1, End>(E);
+            else return state<Index + 1, End>(E);
+        }
     }
 
     /// Stages [Index, End) in order, in place on r.

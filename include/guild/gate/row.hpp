@@ -20,6 +20,12 @@ template <int Max> struct any_extent {
     int experts = 0, extra = 0, slots = 0;
 };
 
+/// What of a row a stage touches. A stage may say so, and a model whose stages come in an order that does nothing is then refused:
+///     static constexpr row_part reads = row_part::score | row_part::bias, writes = row_part::choice | row_part::weight;   // top_k
+/// What is written and not read is replaced. `score` stands for the logits that it begins as, too; `shared` for weights of shared experts.
+enum class row_part : unsigned { none = 0, score = 1, bias = 2, choice = 4, weight = 8, shared = 16 };
+constexpr row_part operator|(row_part a, row_part b) { return static_cast<row_part>(static_cast<unsigned>(a) | static_cast<unsigned>(b)); }
+
 template <class S, class Extent, class Lanes = one_lane> struct row {
     using scalar = S;
     using real = real_t<S>;

@@ -11,6 +11,7 @@ struct ranks_only {
 
 /// Ranking by s + b, b [E] kept by a balancer; b is part of no weight. DeepSeek-V3, arXiv:2412.19437, eq. 16.
 struct selection_bias : ranks_only {
+    static constexpr row_part reads = row_part::bias, writes = row_part::bias;
     GUILD_HOST_DEVICE static constexpr int state(int experts) { return experts; }
     GUILD_HOST_DEVICE void forward(const auto& t, auto& r) const {
         r.each([&](int e) { r.bias[e] += t.state[e]; });
@@ -32,6 +33,7 @@ struct takes_score {
 
 /// The K best by score + bias, best first, ties to the lowest index.
 struct top_k : takes_score {
+    static constexpr row_part reads = row_part::score | row_part::bias, writes = row_part::choice | row_part::weight;
     static constexpr bool fits(int experts, int k) { return k <= experts; }
     template <class Row> GUILD_HOST_DEVICE void forward(const auto&, Row& r) const {
         rank<typename Row::real> best[decltype(r.n)::max_slots];

@@ -10,6 +10,7 @@ namespace guild::inline v0 {
 /// In training the pick is sampled from that softmax. Where it is not the best, the weight is multiplied by 1/3 with probability 3/4
 /// (Heun's third-order method); `backward` is the published estimator: g p_pick (delta - p), without that factor.
 struct sparse_mixer {
+    static constexpr row_part reads = row_part::score, writes = row_part::choice | row_part::weight;
     static constexpr int stream = 3;
     double jitter = 0.01;
     constexpr bool fits(int experts, int k) const { return jitter >= 0 && is_finite(jitter) && k <= experts; }

@@ -6,6 +6,7 @@ namespace guild::inline v0 {
 
 /// To all E scores, before a selection. The scores that balance losses read are those after the last such stage.
 template <class Map> struct score {
+    static constexpr row_part reads = row_part::score, writes = row_part::score;
     static constexpr bool scores = true;
     Map map;
     constexpr bool fits(int, int) const {
@@ -21,6 +22,7 @@ template <class Map> score(Map) -> score<Map>;
 
 /// To all E logits, which stay logits: losses that read logits see the result.
 template <class Map> struct change_logits {
+    static constexpr row_part reads = row_part::score, writes = row_part::score;
     static constexpr bool logits = true;
     Map map;
     constexpr bool fits(int, int) const {
@@ -36,6 +38,7 @@ template <class Map> change_logits(Map) -> change_logits<Map>;
 
 /// To the weights of the chosen, after a selection.
 template <class Map> struct weigh {
+    static constexpr row_part reads = row_part::choice | row_part::weight, writes = row_part::weight;
     Map map;
     constexpr bool fits(int, int) const {
         if constexpr (requires { map.valid(); }) return map.valid();
