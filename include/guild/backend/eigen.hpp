@@ -15,7 +15,7 @@ namespace guild::inline v0::backend {
 /// int8 by AMX.
 template <class Executor = serial> struct eigen : reference {
     using environment = cpu::environment;  ///< of a caller, as of the threads of `each`
-    [[no_unique_address]] Executor executor{};
+    Executor executor{};
 
     eigen() = default;
     explicit eigen(Executor e) : executor(e) {}

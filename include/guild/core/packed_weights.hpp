@@ -84,7 +84,7 @@ private:
         check::weights(m, w);
         return m;
     }
-    [[no_unique_address]] Model model_;
+    Model model_;
     gate_weights<S> rest_;
     const int* table_;
     long vocabulary_;

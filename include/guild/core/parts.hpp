@@ -37,9 +37,9 @@ template <class Model, class Format, class Backend> struct parts {
     using S = scalar_of<Format>;
     using weights = typename detail::lent<Format, Backend>::type;
 
-    [[no_unique_address]] Model model;
+    Model model;
     weights w;
-    [[no_unique_address]] Backend backend;
+    Backend backend;
 
     static constexpr bool weighs_input = requires { requires std::remove_cvref_t<decltype(Model::gate)>::weighs_input; };
     static constexpr bool weighs_shared = gate::weighs_shared<Model>;

@@ -102,7 +102,7 @@ template <class S> struct gate_weights {
 template <class Model, class Format = float> struct weights : gate_weights<scalar_of<Format>> {
     using scalar = scalar_of<Format>;
 
-    [[no_unique_address]] Model model;
+    Model model;
     network_weights<Format, scalar> experts, shared;
 
     explicit weights(const Model& m = {}) : weights(m, serial{}) {}

@@ -8,7 +8,7 @@
 namespace guild::inline v0 {
 
 namespace detail {
-template <int Index, class Stage> struct numbered { [[no_unique_address]] Stage stage; };
+template <int Index, class Stage> struct numbered { Stage stage; };
 template <class Indices, class... Stages> struct stage_list;
 template <int... Index, class... Stages> struct stage_list<std::integer_sequence<int, Index...>, Stages...> : numbered<Index, Stages>... {
     constexpr explicit stage_list(Stages... s) : numbered<Index, Stages>{s}... {}
