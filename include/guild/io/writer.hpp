@@ -66,11 +66,10 @@ private:
     using entry = std::pair<const std::string, tensor>;
 
     static std::string json_text(const std::string& who, const std::string& text) {
-        try {
-            return nlohmann::json(text).dump();
-        } catch (const nlohmann::json::exception&) {
+        const auto json = nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::ignore);  // leaves out what is not UTF-8
+        if (nlohmann::json::parse(json).get_ref<const std::string&>() != text)
             guild::detail::raise<argument_error>(who, ": ", detail::in_quotes(text), " is not UTF-8, expected text");
-        }
+        return json;
     }
     std::vector<const entry*> in_order() const {
         std::vector<const entry*> ordered;

@@ -49,18 +49,18 @@ public:
         crew_ = made.get();
         if (moves_) made->own = made->free = detail::processor_set(own);
         int started = 1;
-        try {
+        const auto failure = detail::thrown_by([&] {
             for (worker& w : made->workers) {
                 w.thread = std::thread([this, &w, started] { serve(w, started); });
                 if (where == pinning::own_processor) detail::pin(w.thread, own[static_cast<std::size_t>(started)]);
                 ++started;
             }
-        } catch (const std::system_error& e) {
+        });
+        if (failure) {
             stop();
-            detail::raise<error>("guild::thread_pool: the system gave ", started, " threads, expected ", threads, " (", e.what(), ")");
-        } catch (...) {
-            stop();
-            throw;
+            detail::rethrow<std::system_error>(failure, [&](const auto& e) {
+                detail::raise<error>("guild::thread_pool: the system gave ", started, " threads, expected ", threads, " (", e.what(), ")");
+            });
         }
         static_cast<void>(made.release());
     }
@@ -154,10 +154,7 @@ private:
         return true;
     }
     std::exception_ptr attempt(long part) const {
-        try {
-            call_(self_, part);
-        } catch (...) { return std::current_exception(); }
-        return nullptr;
+        return detail::thrown_by([&] { call_(self_, part); });
     }
     /// Whether the part that w was given is left to whoever asks: to the first one.
     static bool claim(worker& w, int then) {

@@ -1,10 +1,10 @@
 #pragma once
+#include <guild/core/error.hpp>
 #include <guild/core/huge_pages.hpp>
 
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
-#include <new>
 
 namespace guild::inline v0::cpu {
 
@@ -17,9 +17,9 @@ public:
         if (bytes == 0) return;
         constexpr std::size_t line = 64;
         const std::size_t page = bytes >= guild::detail::least_huge ? guild::detail::huge_page : line, whole = (bytes + page - 1) / page * page;
-        if (whole < bytes) throw std::bad_alloc{};
+        if (whole < bytes) guild::detail::out_of_memory();
         data_.reset(static_cast<std::byte*>(std::aligned_alloc(page, whole)));
-        if (!data_) throw std::bad_alloc{};
+        if (!data_) guild::detail::out_of_memory();
         guild::detail::ask_huge_pages(data_.get(), whole);
     }
     std::byte* data() const { return data_.get(); }

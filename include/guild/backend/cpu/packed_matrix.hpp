@@ -151,7 +151,7 @@ private:
     long groups() const { return parts::group >= layout_.depth() ? 1 : (layout_.depth() + parts::group - 1) / parts::group; }
     std::size_t bytes(long each) const {
         const auto size = static_cast<std::size_t>(each), n = static_cast<std::size_t>(experts_);
-        if (size != 0 && n > (std::size_t(1) << 62) / size) throw std::bad_alloc{};
+        if (size != 0 && n > (std::size_t(1) << 62) / size) guild::detail::out_of_memory();
         return size * n;
     }
     cpu::layout layout_;
