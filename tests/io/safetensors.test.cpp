@@ -1,5 +1,7 @@
 #include "files.hpp"
 
+#include <support/few.hpp>
+
 #include <doctest/doctest.h>
 
 #include <array>
@@ -390,6 +392,16 @@ TEST_CASE("safetensors_writer: an older file is replaced, through a link too, an
     CHECK(std::filesystem::is_symlink(folder / "link"));
     CHECK(safetensors(folder / "w").read_as<float>("w") == numbers);
     CHECK(files_in(folder.path) == 2);
+}
+
+TEST_CASE("safetensors_writer: no header that a reader would refuse for its length") {
+    if (test::few) return;  // 100 million characters to look at, twice
+    const temporary_folder folder;
+    safetensors_writer writer;
+    const std::string around = R"({"__metadata__":{"k":""}})";  // blanks behind it bring the whole to 56 beyond a multiple of 64: 99 999 992 would do
+    writer.metadata("k", std::string(99'999'992 + 1 - around.size(), 'x'));
+    CHECK(file_error_of(folder / "w", [&] { writer.write(folder / "w"); }) == "its header would have 100000056 bytes, expected at most 100000000");
+    CHECK(files_in(folder.path) == 0);
 }
 
 TEST_CASE("safetensors_writer: places that cannot be written") {
