@@ -107,6 +107,19 @@ TEST_CASE("telemetry: co-selection as cosines") {
     CHECK(guild::telemetry{}.co_selection().empty());
     CHECK(guild::telemetry{}.mean_violation() == 0);
 }
+TEST_CASE("telemetry: a token that chooses an expert twice has two rows of it, and is one token") {
+    guild::choice<float> c;
+    c.resize(5, 3);
+    const int none = guild::no_expert, expert[] = {1, 1, none, 0, 1, 1, 1, 0, 1, 2, 2, 2, 1, 0, 0};
+    for (long i = 0; i < 15; ++i) c.expert[i] = expert[i];
+    guild::telemetry seen;
+    seen.add(3, c, expert);
+    CHECK(seen.last.count == std::vector<long>{4, 7, 3});
+    CHECK(seen.last.total == 14);
+    CHECK(seen.last.dropped == 0);
+    CHECK(seen.pair == std::vector<long>{4, 3, 0, 3, 7, 0, 0, 0, 3});
+    for (const double cosine : seen.co_selection()) CHECK(cosine <= 1);
+}
 TEST_CASE("telemetry: another layer's workspace, another number of experts") {
     subject<plain> a;
     subject<other> b;
@@ -202,4 +215,54 @@ TEST_CASE("heat_map: nothing, one number everywhere, no numbers") {
     CHECK(picture({7, 7}, 1, 2).find("<path fill=\"#08306b\" d=\"M0 0h2v1h-2z\"") != std::string::npos);
     const double inf = std::numeric_limits<double>::infinity();
     CHECK(picture({inf, -inf, inf - inf, 1}, 1, 4).find("<path fill=\"#08306b\" d=\"M0 0h1v1h-1zM3 0h1v1h-1z\"") != std::string::npos);
+    const double most = std::numeric_limits<double>::max();
+    CHECK(picture({most, -most, 0}, 1, 3).find("<path fill=\"#08306b\" d=\"M0 0h1v1h-1z\"") != std::string::npos);  // their difference overflows
+}
+namespace {
+/// What a picture holds of these rows: by matrix where they are equally long, which is the same picture.
+template <class T> std::string picture(const std::vector<std::vector<T>>& rows) {
+    std::ostringstream out;
+    guild::heat_map(out, rows, "t");
+    return out.str();
+}
+bool holds(const std::string& svg, const std::string& text) { return svg.find(text) != std::string::npos; }
+}  // namespace
+TEST_CASE("heat_map: what is not a number is marked, and the legend says so") {
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    const std::string none = picture<double>({{1, 2}, {0, 1}}), some = picture<double>({{1, nan, nan, 2}, {-nan, 0, 1, nan}});
+    const std::string only = picture<double>({{nan}}), floats = picture<float>({{1, static_cast<float>(nan)}});
+    CHECK_FALSE(holds(none, "#f59e0b"));
+    CHECK_FALSE(holds(none, "not a number"));
+    CHECK(holds(some, "<path fill=\"#f59e0b\" d=\"M1 0h2v1h-2zM0 1h1v1h-1zM3 1h1v1h-1z\"/>"));
+    CHECK(holds(some, "<path fill=\"#08306b\" d=\"M3 0h1v1h-1z\"/>"));
+    for (const std::string& svg : {some, only, floats}) {
+        CHECK(holds(svg, ">not a number</text>"));
+        CHECK(holds(svg, "fill=\"#f59e0b\"/>"));  // beside it
+        CHECK_FALSE(holds(svg, "nan"));
+        CHECK_FALSE(holds(svg, ">none</text>"));
+    }
+    CHECK(holds(only, "d=\"M0 0h1v1h-1z\""));
+}
+TEST_CASE("heat_map: rows of unequal length, the cells of nobody are marked") {
+    const std::string svg = picture<long>({{3, 3, 3, 1}, {}, {0, 2}, {1, 2, 3, 3}});
+    CHECK(holds(svg, "<path fill=\"#c9d1d9\" d=\"M0 1h4v1h-4zM2 2h2v1h-2z\"/>"));
+    CHECK(holds(svg, "<path fill=\"#08306b\" d=\"M0 0h3v1h-3zM2 3h2v1h-2z\"/>"));
+    CHECK(holds(svg, "<rect width=\"4\" height=\"4\""));
+    CHECK(holds(svg, ">none</text>"));
+    CHECK_FALSE(holds(svg, "not a number"));
+    const std::string both = picture<double>({{std::numeric_limits<double>::quiet_NaN()}, {1, 2}});
+    CHECK(holds(both, ">none</text>"));
+    CHECK(holds(both, ">not a number</text>"));
+    CHECK(picture<double>({}).ends_with("</svg>\n"));
+    CHECK(holds(picture<double>({{}, {}}), "<rect width=\"0\" height=\"2\""));
+    for (const std::string& text : {svg, both}) {  // the legend lies inside the picture
+        const auto width = std::stol(text.substr(text.find("viewBox=\"0 0 ") + 13));
+        for (auto at = text.find("x=\""); at != std::string::npos; at = text.find("x=\"", at + 1))
+            CHECK(std::stol(text.substr(at + 3)) <= width - 30);
+    }
+    const std::vector<std::vector<float>> equal{{1, 2, 3}, {4, 5, 0}};
+    const float flat[] = {1, 2, 3, -1, 4, 5, 0, -1};
+    std::ostringstream of_view;
+    guild::heat_map(of_view, guild::view<const float>(flat, 2, 3, 4), "t");
+    CHECK(of_view.str() == picture(equal));
 }

@@ -4,6 +4,9 @@
 #include <guild/core/tape.hpp>
 #include <guild/core/weights.hpp>
 
+#include <algorithm>
+#include <cstddef>
+
 namespace guild::inline v0 {
 
 /// What a router does, batch after batch: a value, fed with the workspace of each forward. Cheap enough to leave on, O(T K^2 + E) a batch,
@@ -56,11 +59,10 @@ struct telemetry {
         last.total = last.dropped = 0;
         last.tokens = c.tokens;
         for (long t = 0; t < c.tokens; ++t) {
-            std::size_t have = 0;
+            std::size_t have = 0;  // experts of this token, each once
             for (long i = t * c.slots; i < (t + 1) * c.slots; ++i)
-                if (const int e = c.expert[i]; e != no_expert) take(static_cast<std::size_t>(e), E, have);
+                if (const int e = c.expert[i]; e != no_expert) take(static_cast<std::size_t>(e), E, have), ++last.total;
                 else last.dropped += asked[i] != no_expert;
-            last.total += static_cast<long>(have);
         }
         all += last;
         all.tokens += last.tokens;
@@ -92,8 +94,9 @@ private:
     void take(std::size_t e, std::size_t E, std::size_t& have) {
         ++last.count[e];
         ++pair[e * E + e];
-        for (std::size_t k = 0; k < have; ++k)
-            if (const std::size_t other = chosen_[k]; other != e) ++pair[e * E + other], ++pair[other * E + e];
+        const auto end = chosen_.begin() + static_cast<std::ptrdiff_t>(have);
+        if (std::find(chosen_.begin(), end, e) != end) return;  // a token's second choice of it: another row, the same token
+        for (std::size_t k = 0; k < have; ++k) ++pair[e * E + chosen_[k]], ++pair[chosen_[k] * E + e];
         chosen_[have++] = e;
     }
     static void write(std::string& text, const long* n, std::size_t size) {
