@@ -9,10 +9,9 @@ namespace language_model {
 
 namespace {
 
+/// A name beside the file's, short however long that is.
 std::filesystem::path temporary(const std::filesystem::path& file) {
-    std::string name = file.filename().string();
-    name += ".part" + std::to_string(::getpid());
-    return file.parent_path() / name;
+    return file.parent_path() / (".language_model.part" + std::to_string(::getpid()));
 }
 std::string reason() { return errno != 0 ? std::strerror(errno) : "unknown reason"; }
 
@@ -36,26 +35,27 @@ void require_folder(const std::filesystem::path& folder) {
     require_writable(folder);
 }
 
-void replace_file(const std::filesystem::path& file, const std::function<void(const std::filesystem::path&)>& write) {
-    const auto draft = temporary(file);
+void replace_file(const std::filesystem::path& link, const std::string& text) {
     std::error_code error;
-    try {
-        write(draft);
-        std::filesystem::rename(draft, file, error);
-        if (error) throw usage_error("cannot write " + file.string() + ": " + error.message());
-    } catch (...) {
-        std::filesystem::remove(draft, error);
-        throw;
+    const auto real = std::filesystem::canonical(link, error);
+    const auto file = error ? link : real;  // a symbolic link stays, the file that it names is replaced
+    const auto draft = temporary(file);
+    errno = 0;
+    std::ofstream out(draft, std::ios::binary);
+    out << text << std::flush;
+    std::string why = out ? "" : reason();
+    out.close();
+    if (const auto old = std::filesystem::status(file, error); why.empty() && std::filesystem::exists(old)) {
+        std::filesystem::permissions(draft, old.permissions(), error);
+        if (error) why = error.message();
     }
-}
-
-void replace_file(const std::filesystem::path& file, const std::string& text) {
-    replace_file(file, [&](const std::filesystem::path& draft) {
-        errno = 0;
-        std::ofstream out(draft, std::ios::binary);
-        out << text << std::flush;
-        if (!out) throw usage_error("cannot write " + file.string() + ": " + reason());
-    });
+    if (why.empty()) {
+        std::filesystem::rename(draft, file, error);
+        if (error) why = error.message();
+    }
+    if (why.empty()) return;
+    std::filesystem::remove(draft, error);
+    throw usage_error("cannot write " + link.string() + ": " + why);
 }
 
 }  // namespace language_model

@@ -2,7 +2,7 @@
 #include "error.hpp"
 
 #include <filesystem>
-#include <functional>
+#include <string>
 
 namespace language_model {
 
@@ -11,10 +11,8 @@ void require_writable(const std::filesystem::path& folder);
 /// The same, after making the folder if there is none.
 void require_folder(const std::filesystem::path& folder);
 
-/// Calls write(temporary name) and renames the result to `file`, so that a reader finds the old file, the new one, or none, but never a
-/// part. Whatever write throws is passed on, without the temporary file. Throws usage_error if the file cannot be made.
-void replace_file(const std::filesystem::path& file, const std::function<void(const std::filesystem::path&)>& write);
-/// The same for a text.
+/// Writes a text under another name in the folder and renames it to `file`, so that a reader finds the old file, the new one, or none, but never a
+/// part. The mode of an older file is kept. Throws usage_error if the file cannot be made; an older one is then as it was.
 void replace_file(const std::filesystem::path& file, const std::string& text);
 
 }  // namespace language_model

@@ -13,8 +13,11 @@ namespace {
 void require_places(const std::filesystem::path& out, const std::filesystem::path& json_file) {
     if (!json_file.empty()) {
         const auto folder = json_file.has_parent_path() ? json_file.parent_path() : std::filesystem::path(".");
-        if (std::filesystem::is_directory(json_file)) throw usage_error("--json names a folder, " + json_file.string() + ", instead of a file");
-        if (folder.lexically_normal() != out.lexically_normal() || std::filesystem::exists(folder)) require_writable(folder);
+        std::error_code code;
+        const auto status = std::filesystem::status(json_file, code);
+        if (status.type() == std::filesystem::file_type::none) throw usage_error("cannot write " + json_file.string() + ": " + code.message());
+        if (std::filesystem::is_directory(status)) throw usage_error("--json names a folder, " + json_file.string() + ", instead of a file");
+        if (folder.lexically_normal() != out.lexically_normal() || std::filesystem::exists(folder, code)) require_writable(folder);
     }
     require_folder(out);
 }

@@ -104,12 +104,27 @@ TEST_CASE("a file is replaced whole or not at all") {
     replace_file(s.folder / "f", "first");
     replace_file(s.folder / "f", "second");
     CHECK(s.read("f") == "second");
-    const auto half = [&](const std::filesystem::path& draft) {
-        std::ofstream(draft) << "half";
-        throw std::runtime_error("stop");
-    };
-    CHECK_THROWS_AS(replace_file(s.folder / "f", half), std::runtime_error);
-    CHECK(s.read("f") == "second");
+    using std::filesystem::perms;
+    for (const perms mode : {perms(0600), perms(0640), perms(0444), perms(0755)}) {
+        std::filesystem::permissions(s.folder / "f", mode);
+        replace_file(s.folder / "f", "third");
+        CHECK(std::filesystem::status(s.folder / "f").permissions() == mode);
+    }
+    CHECK(s.read("f") == "third");
+    CHECK(std::distance(std::filesystem::directory_iterator(s.folder), {}) == 1);
+    const std::string longest(255, 'n');
+    replace_file(s.folder / longest, "text");
+    CHECK(s.read(longest) == "text");
+    std::filesystem::remove(s.folder / longest);
+    CHECK_THROWS_AS(replace_file(s.folder / (longest + "n"), "text"), usage_error);
+    std::filesystem::create_directory(s.folder / "d");
+    CHECK_THROWS_AS(replace_file(s.folder / "d", "text"), usage_error);
+    std::filesystem::remove(s.folder / "d");
+    std::filesystem::create_symlink("f", s.folder / "link");
+    replace_file(s.folder / "link", "fourth");
+    CHECK(std::filesystem::is_symlink(s.folder / "link"));
+    CHECK(s.read("f") == "fourth");
+    std::filesystem::remove(s.folder / "link");
     CHECK(std::distance(std::filesystem::directory_iterator(s.folder), {}) == 1);
     CHECK_THROWS_AS(replace_file(s.folder / "none" / "f", "text"), usage_error);
     CHECK_NOTHROW(require_folder(s.folder / "new" / "folder"));
