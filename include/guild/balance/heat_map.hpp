@@ -65,10 +65,10 @@ void heat_map(std::ostream& out, std::span<const std::span<const T>> rows, std::
     long cols = 0;
     bool found[] = {false, false};
     for (const auto row : rows) {
-        cols = std::max(cols, static_cast<long>(row.size()));
+        cols = (std::max)(cols, static_cast<long>(row.size()));
         for (const T number : row) {
             const auto x = static_cast<double>(number);
-            if (is_finite(x)) low = std::min(low, x), high = std::max(high, x);
+            if (is_finite(x)) low = (std::min)(low, x), high = (std::max)(high, x);
             found[0] |= is_nan(x);
         }
     }
@@ -78,15 +78,15 @@ void heat_map(std::ostream& out, std::span<const std::span<const T>> rows, std::
         const auto number = static_cast<double>(row[static_cast<std::size_t>(c)]);
         if (is_nan(number)) return no_number;
         const double x = (number / 2 - low / 2) / (high > low ? high / 2 - low / 2 : 1);  // halves: their difference is finite
-        return x > 0 ? static_cast<int>(std::lround(std::min(x, 1.) * (levels - 1))) : 0;
+        return x > 0 ? static_cast<int>(std::lround((std::min)(x, 1.) * (levels - 1))) : 0;
     };
-    const auto side = [](long n) { return std::clamp(640 / std::max(n, 1L), 2L, 24L); };
+    const auto side = [](long n) { return std::clamp(640 / (std::max)(n, 1L), 2L, 24L); };
     std::size_t longest = 4;
-    for (const std::string& name : names) longest = std::max(longest, name.size());
+    for (const std::string& name : names) longest = (std::max)(longest, name.size());
     const long count = static_cast<long>(rows.size());
     const long w = side(cols), h = side(count), left = 20 + 7 * static_cast<long>(longest), top = 72;
     const long scale = 48 + 8 * levels, legend = scale + 72 + (found[0] || found[1] ? 170 : 0);
-    const long width = left + std::max({w * cols, 9 * static_cast<long>(title.size()), legend}) + 24, height = top + h * count + 24;
+    const long width = left + (std::max)({w * cols, 9 * static_cast<long>(title.size()), legend}) + 24, height = top + h * count + 24;
 
     std::string svg;
     detail::draw(svg, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", width, " ", height, "\" width=\"", width, "\" height=\"", height,
