@@ -70,6 +70,7 @@ set(guild_headers
     include/guild/core/exp.hpp
     include/guild/core/finite.hpp
     include/guild/core/fp8.hpp
+    include/guild/core/functions.hpp
     include/guild/core/half.hpp
     include/guild/core/host_device.hpp
     include/guild/core/huge_pages.hpp
@@ -90,6 +91,7 @@ set(guild_headers
     include/guild/core/stack.hpp
     include/guild/core/steps.hpp
     include/guild/core/tape.hpp
+    include/guild/core/variable.hpp
     include/guild/core/view.hpp
     include/guild/core/weights.hpp
     include/guild/cost/layer.hpp

@@ -3,7 +3,9 @@
 #include <guild/core/finite.hpp>
 
 #include <cmath>
+#include <concepts>
 #include <limits>
+#include <type_traits>
 
 /// Scalars: float, double, dual, or any type with + - * / and exp, log, log1p, sqrt, tanh, erf found by argument-dependent
 /// lookup. `real_t<S>` is what a decision compares and `value(s)` gets it: a selection is never differentiated.
@@ -16,6 +18,10 @@ template <class S> using real_t = typename real_of<S>::type;
 
 GUILD_HOST_DEVICE constexpr float value(float s) { return s; }
 GUILD_HOST_DEVICE constexpr double value(double s) { return s; }
+
+/// A scalar that carries derivatives: dual, variable.
+template <class S> concept differentiated = !std::same_as<S, real_t<S>>;
+template <differentiated S> GUILD_HOST_DEVICE constexpr real_t<S> value(const S& a) { return value(a.v); }
 
 namespace detail {
 /// x, from where e^x is the smallest normal number on: e^-x overflows soon below.
@@ -89,6 +95,8 @@ template <class R> struct dual {
     R v{}, d{};
     constexpr dual() = default;
     GUILD_HOST_DEVICE constexpr dual(R value, R derivative = R(0)) : v(value), d(derivative) {}
+    template <class A>
+    requires(std::is_arithmetic_v<A> && !std::same_as<A, R>) GUILD_HOST_DEVICE constexpr dual(A constant) : v(static_cast<R>(constant)), d(0) {}
     GUILD_HOST_DEVICE constexpr dual& operator+=(dual b) { return *this = *this + b; }
     GUILD_HOST_DEVICE constexpr dual& operator-=(dual b) { return *this = *this - b; }
     GUILD_HOST_DEVICE constexpr dual& operator*=(dual b) { return *this = *this * b; }
@@ -103,7 +111,6 @@ template <class R> struct dual {
     }
 };
 template <class R> struct real_of<dual<R>> { using type = real_t<R>; };
-template <class R> GUILD_HOST_DEVICE constexpr auto value(dual<R> a) { return value(a.v); }
 
 template <class R> GUILD_HOST_DEVICE dual<R> exp(dual<R> a) {
     const R y = exp(a.v);

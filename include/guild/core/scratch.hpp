@@ -14,10 +14,16 @@ class scratch {
 public:
     /// n zeros.
     template <class T> std::span<T> zeros(long n) {
+        const std::span<T> all = room<T>(n);
+        for (T& t : all) t = T{};
+        return all;
+    }
+    /// n numbers, contents unspecified.
+    template <class T> std::span<T> room(long n) {
         static_assert(std::is_trivially_destructible_v<T> && alignof(T) <= alignment, "guild::scratch: holds plain numbers only");
         const std::size_t count = static_cast<std::size_t>(n);
         T* const at = static_cast<T*>(take(count * sizeof(T)));
-        for (std::size_t i = 0; i < count; ++i) ::new (static_cast<void*>(at + i)) T{};
+        for (std::size_t i = 0; i < count; ++i) ::new (static_cast<void*>(at + i)) T;
         return {at, count};
     }
     /// Takes every piece back.

@@ -11,7 +11,7 @@ namespace guild::inline v0 {
 
 constexpr float decode(float w) { return w; }
 constexpr double decode(double w) { return w; }
-template <class R> constexpr dual<R> decode(dual<R> w) { return w; }
+template <differentiated S> constexpr S decode(S w) { return w; }
 
 /// Matrices of one shape, one per expert, [E, out, in], that somebody else owns. Two strides reach every published layout:
 /// separate gate and up tensors, both fused as [E, 2F, H], or interleaved row by row.

@@ -33,8 +33,11 @@ template <class Row> struct slots_of {
         return s;
     }
     template <class F> GUILD_HOST_DEVICE auto(max)(F f) const {
-        auto m = rank<typename Row::real>::worst().key;
-        each([&](int k) { m = f(k) > m ? f(k) : m; });
+        std::remove_cvref_t<decltype(f(0))> m(rank<typename Row::real>::worst().key);
+        each([&](int k) {
+            const auto v = f(k);
+            m = v > m ? v : m;
+        });
         return m;
     }
 };

@@ -1,4 +1,5 @@
 #pragma once
+#include <guild/core/functions.hpp>
 #include <guild/gate/lanes.hpp>
 #include <guild/gate/rank.hpp>
 
@@ -7,8 +8,10 @@
 #include <type_traits>
 
 /// One token on its way through a gate, and the handful of operations a stage is written in. The same stage runs as a plain
-/// loop over the experts (one_lane) and as a warp that shares them (warp_lanes), in float, double or dual.
+/// loop over the experts (one_lane) and as a warp that shares them (warp_lanes), in float, double, dual or variable.
 namespace guild::inline v0 {
+
+class scratch;
 
 /// Sizes known to the compiler: experts E, extra logits X, slots W (K, or E where a token may choose any number).
 template <int E, int X, int W> struct extent {
@@ -66,9 +69,30 @@ template <class S, class Extent, class Lanes = one_lane> struct row {
             return lanes.reduce(s, [](S a, S b) { return a + b; });
         }
     }
-    /// max_e f(e) without NaN, on every lane; -infinity if there is nothing else.
-    template <class F> GUILD_HOST_DEVICE real(max)(F f) const {
-        if constexpr (in_order) {
+    /// max_e f(e) without NaN, on every lane; -infinity if there is nothing else. Of scores that carry derivatives, with that of the first that
+    /// is largest; of their values, a number without one.
+    template <class F> GUILD_HOST_DEVICE auto(max)(F f) const {
+        if constexpr (differentiated<decltype(f(0))>) {
+            S m(worst());
+            if constexpr (Lanes::count == 1) {
+                each([&](int e) {
+                    const S v = f(e);
+                    if (m < v) m = v;
+                });
+                return m;
+            } else {
+                auto top = rank<real>::worst();
+                each([&](int e) {
+                    const auto r = rank<real>::of(value(f(e)), e);
+                    if (r < top) top = r;
+                });
+                top = lanes.reduce(top, [](rank<real> a, rank<real> b) { return b < a ? b : a; });
+                each([&](int e) {
+                    if (e == top.index && top.key > worst()) m = f(e);
+                });
+                return lanes.from(m, top.index % Lanes::count);
+            }
+        } else if constexpr (in_order) {
             std::int32_t key[Extent::max_experts], top = to_ordered(worst());
             for (int e = 0; e < n.experts; ++e) key[e] = to_ordered(f(e));
             for (int e = 0; e < n.experts; ++e) top = key[e] > top ? key[e] : top;
@@ -168,6 +192,7 @@ private:
 template <class Row> struct row_gradient : Row {
     typename Row::scalar* learned = nullptr;
     typename Row::scalar* previous = nullptr;  ///< [E] += by token.previous; null: nobody asks
+    scratch* memory = nullptr;                 ///< what the adjoints that are derived note in; null: they take their own
     /// learned[i] += s, from outside `each`, where every lane has s.
     GUILD_HOST_DEVICE void learn(int i, typename Row::scalar s) {
         if (i % decltype(this->lanes)::count == this->lanes.lane()) learned[i] += s;
