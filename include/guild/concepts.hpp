@@ -20,7 +20,7 @@ namespace guild::inline v0 {
 template <class P> concept gate_policy = requires(const P& p) { p.stages(); };
 
 /// One step for one token, in place on its row. Optional members, and what leaving them out means:
-///     backward(t, in, out, g)   derived from forward by dual numbers: exact, E times dearer, host only
+///     backward(t, in, out, g)   derived from forward in reverse mode: exact, a small multiple of its cost, host only
 ///     decide(crowd)             the stage does not look across tokens
 ///     slots(E, K)               W = K
 ///     extra(E)                  no extra logits      learned(E), state(E)   no numbers      fits(E, K)   any numbers fit
@@ -28,7 +28,8 @@ template <class P> concept gate_policy = requires(const P& p) { p.stages(); };
 ///     needs_previous = true     it reads no logits of the layer before
 ///     scores = true             losses do not read the scores as it leaves them
 ///     logits = true             what it leaves are not logits (a leading stage that changes them says so, for losses)
-/// Written with the row's each, sum, max, at, best it runs as a plain loop and on a warp; inside `each` touch the own e alone.
+/// Written with the row's each, sum, max, at, best it runs as a plain loop and on a warp; inside `each` touch the own e alone. Scores are compared,
+/// mixed with real numbers and passed to the functions of core/functions.hpp, found as guild::name; `value(s)` is the number without derivative.
 ///     struct cool { double by = 2; void forward(const auto&, auto& r) const { r.each([&](int e) { r.score[e] = r.score[e] / by; }); } };
 template <class P> concept stage = requires(const P& p, const token<double>& t, row<double, extent<4, 4, 2>>& r) { p.forward(t, r); };
 
@@ -66,8 +67,9 @@ template <class P> concept passive_policy = requires(const P& p) {
     p.blend;
 };
 
-/// A scalar function of the routing, added to the training loss, times its own `weight`. Optional: `backward(routing, gradient)`,
-/// `fits(E)`; reads_scores = true, a gate without a score stage is refused. `guild::scheduled` gives it a schedule: factor(step).
+/// A scalar function of the routing, added to the training loss, times its own `weight`. Optional: `backward(routing, gradient)`, else derived
+/// from `value` in reverse mode, at any size, with 32 bytes for each of its operations; `fits(E)`; reads_scores = true, a gate without a score
+/// stage is refused. `guild::scheduled` gives it a schedule: factor(step).
 ///     struct decay { double weight = 1; template <class S> S value(const routing<S>& r) const { ... } };
 template <class P> concept loss_policy = requires(const P& p, const routing<double>& r) {
     p.weight;

@@ -148,7 +148,6 @@ private:
         check::apart("dx", dx, "x", tp.x);
         check::gradients(p_.model, grad);
         check::passed_gradient(tp.passed, tp.x.rows, p_.E());
-        p_.model.each_loss([&](const auto& loss) { balance::check_size(loss, p_.routing_of(tp)); });
     }
 
     parts p_;

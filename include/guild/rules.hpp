@@ -40,7 +40,7 @@ template <class P> constexpr bool suits(const P& p, int experts) {
 
 /// Of the numbers in config and passive: those that the rest counts with.
 template <class M> constexpr void number_rules(const M& m) {
-    constexpr long most = std::numeric_limits<int>::max();
+    constexpr long most = (std::numeric_limits<int>::max)();
     const guild::config& c = m.config;
     const auto& p = m.passive;
     rule("guild::config: .hidden must be at least 1", c.hidden >= 1, c.hidden);

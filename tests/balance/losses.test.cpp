@@ -207,17 +207,6 @@ TEST_CASE("balance: without tokens every loss is 0 and has no gradient") {
         check(z_loss{});
     }
 }
-TEST_CASE("balance: a loss without an adjoint is for small sizes, and says so") {
-    const batch side;
-    const numbers logit(5000), weight(2500);
-    numbers d(5000);
-    const std::vector<int> expert(2500);
-    const view<const double> logits(logit.data(), 2500, 2);
-    const routing<double> r{2, 1, 1, logits, logits, {weight.data(), 2500, 1}, expert.data(), expert.data(), &side, {}, {}, 0, &memory};
-    const view<double> to(d.data(), 2500, 2);
-    CHECK_THROWS_AS(balance::backward(bare<z_loss>{}, r, routing_gradient<double>{to, to, to}), argument_error);
-    CHECK_NOTHROW(balance::backward(z_loss{}, r, routing_gradient<double>{to, to, to}));
-}
 TEST_CASE("top_k_balance_loss: Hugging Face's, of the softmax of all logits, counts that sum to K; and the others on random batches") {
     test::check_loss([](const test::sight& s) { return top_k_balance_loss{.weight = s.d.uniform(31, 0)}; },
                      [](const test::sight& s, const top_k_balance_loss& loss) {

@@ -36,7 +36,7 @@ template <class S> S program(const std::vector<S>& x, int n, int seed) {
     return sum;
 }
 numbers gradient(const numbers& x, int n, int seed, scratch& memory) {
-    memory.clear();
+    memory.reset();
     recording<double> notes(memory);
     std::vector<variable<double>> leaves;
     for (const double v : x) leaves.push_back(notes.leaf(v));

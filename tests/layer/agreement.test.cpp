@@ -1,6 +1,7 @@
 #include <support/products.hpp>
 #include <support/few.hpp>
 #include <support/outcome.hpp>
+#include <support/policies.hpp>
 #include <support/shapes.hpp>
 
 #include <doctest/doctest.h>
@@ -37,6 +38,22 @@ template <class Format, class Model> void compare(const test::shape& s, test::pl
     CHECK(test::same_bits(found.inferred, found.y));
     CHECK(deviation(found, expected) < (std::is_same_v<Format, double> ? 2e-14 : 5e-6));
 }
+/// Stages and losses of a user, who wrote no adjoint.
+struct keeps_some_gate {
+    constexpr auto stages() const { return guild::pipeline{guild::score{guild::softmax{}}, test::threshold{}, guild::top_k{}}; }
+};
+struct keeps_some : guild::model<guild::config{.hidden = 16, .expert_hidden = 8, .routed_experts = 6, .top_k = 2}, keeps_some_gate{}> {};
+struct derived : guild::model<guild::config{.hidden = 24, .expert_hidden = 20, .routed_experts = 16, .top_k = 3}, test::comparing_gate{},
+                              test::comparing_loss{}> {};
+template <class S, class Model> void compare_derived() {
+    const auto w = guild::random_weights<Model, S>(1);
+    const auto token = test::first_tokens(test::few ? 9 : 200);
+    const guild::layer<Model, S, reference> plain{w};
+    const guild::layer<Model, S, eigen> fast{w};
+    test::outcome expected(plain, token), found(fast, token);
+    CHECK(deviation(found, expected) < (std::is_same_v<S, double> ? 2e-14 : 5e-6));
+    CHECK(static_cast<double>(std::abs(found.loss - expected.loss)) <= 1e-5 * static_cast<double>(std::abs(expected.loss)));
+}
 template <class Format> void compare_all(const std::vector<test::shape>& all) {
     int i = 0;
     for (const test::shape& s : all) {
@@ -64,6 +81,11 @@ TEST_CASE_TEMPLATE("eigen agrees with reference where an expert is wider than a 
     compare<Format, test::gated_model<>>(
         {.tokens = test::few ? 33 : 70, .config = {.hidden = 300, .expert_hidden = 513, .routed_experts = 2, .top_k = 1, .shared_hidden = 259}},
         {.offset = 1, .gap = 5});
+}
+
+TEST_CASE_TEMPLATE("eigen agrees with reference where adjoints are derived", S, float, double) {
+    compare_derived<S, keeps_some>();
+    compare_derived<S, derived>();
 }
 
 TEST_CASE("a layer reads and writes row-major matrices, maps and blocks of Eigen") {

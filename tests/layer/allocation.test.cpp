@@ -85,6 +85,8 @@ struct limited : guild::model<few, guild::switch_capacity_gate{}, guild::device_
                               guild::sequence_loss{}, guild::global_batch_loss{}, guild::importance_loss{}> {};
 struct picky : guild::model<few, guild::expert_choice_gate{}, guild::mutual_information_loss{}, guild::orthogonality_loss{}, guild::l1_loss{},
                             guild::top_k_balance_loss{}> {};
+struct derived : guild::model<config{.hidden = 8, .expert_hidden = 4, .routed_experts = 90, .top_k = 2}, test::comparing_gate{},
+                              test::comparing_loss{}, test::curvature{}> {};
 struct expecting : guild::model<few, guild::noisy_top_k_gate{}, guild::noisy_load_loss{}> {};
 }  // namespace
 
@@ -115,6 +117,13 @@ TEST_CASE("no allocation after reserve, nor after the first call: fewer tokens t
     check(guild::layer(b));
     check(guild::layer(c));
     check(guild::layer(d));
+}
+
+TEST_CASE("no allocation after reserve, nor after the first call: adjoints that are derived, of stages and losses, on any thread") {
+    const auto w = guild::random_weights<derived>(1);
+    const guild::thread_pool pool(3);
+    check(guild::layer(w));
+    check(guild::layer(w, guild::backend::eigen{guild::threads{pool}}));
 }
 
 TEST_CASE("no allocation after reserve, nor after the first call: numbers at run time, bf16 weights, a pool of threads") {

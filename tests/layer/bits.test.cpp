@@ -27,7 +27,7 @@ const test::shape small{
 const test::shape large{.config = {.hidden = 260, .expert_hidden = 40, .routed_experts = 3, .top_k = 1, .shared_hidden = 260}};
 /// With losses, learned numbers and random draws.
 struct everything : guild::model<config{.hidden = 40, .expert_hidden = 24, .routed_experts = 6, .top_k = 2, .shared_experts = 1},
-                                 test::learned_gate{}, guild::expert_loss{}, guild::switch_loss{}, guild::z_loss{}> {};
+                                 test::learned_gate{}, guild::expert_loss{}, guild::switch_loss{}, guild::z_loss{}, test::comparing_loss{}> {};
 
 /// `count` of `all` tokens in a random order.
 std::vector<long> some_of(long all, long count, unsigned long long seed) {

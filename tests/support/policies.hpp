@@ -29,6 +29,31 @@ struct mixed_weights {
     }
 };
 
+/// The usual first stage of a user: only scores above a threshold stay.
+struct threshold {
+    double at = 0.1;
+    void forward(const auto&, auto& r) const {
+        r.each([&](int e) {
+            if (r.score[e] < at) r.score[e] = 0;
+        });
+    }
+};
+
+/// A softmax written by hand, then comparisons and functions, with a learned number for each expert; no adjoint of its own.
+struct compares {
+    static constexpr int learned(int experts) { return experts; }
+    void forward(const auto& t, auto& r) const {
+        using guild::abs, guild::exp, guild::log1p, guild::max, guild::min, guild::pow, guild::sqrt;
+        const auto top = r.max([&](int e) { return r.score[e]; });
+        r.each([&](int e) { r.score[e] = exp(r.score[e] - top); });
+        const auto total = r.sum([&](int e) { return r.score[e]; });
+        r.each([&](int e) {
+            const auto p = r.score[e] / total, l = t.learned[e];
+            r.score[e] = (max)(p, 0.02f) * (l > 0 ? 1 + sqrt(l * l + 1) : exp(-abs(l))) + (min)(log1p(p), pow(p, 2.f)) / 4;
+        });
+    }
+};
+
 /// Every expert whose score is above the mean: any number of experts, holes at the end.
 struct above_mean : guild::takes_score {
     static constexpr int slots(int experts, int) { return experts; }
@@ -96,6 +121,11 @@ struct many_logits_gate {
     };
     constexpr auto stages() const { return guild::pipeline{more{}, guild::top_k{}}; }
 };
+struct comparing_gate {
+    constexpr auto stages() const {
+        return guild::pipeline{compares{}, guild::score{guild::softmax{}}, threshold{0.05}, guild::top_k{}, mixed_weights{}};
+    }
+};
 struct threshold_gate {
     constexpr auto stages() const { return guild::pipeline{guild::score{guild::softmax{}}, above_mean{}, guild::weigh{guild::unit_sum{}}}; }
 };
@@ -124,6 +154,26 @@ struct curvature {
             for (int k = 0; k < r.slots; ++k) sum += r.weight(t, k) * (1 + r.weight(t, k) * r.weight(t, k));  // a slope at 0 too
         });
         return sum * S(static_cast<guild::real_t<S>>(weight));
+    }
+};
+
+/// Compares, counts and takes the largest; reads the router too. No adjoint of its own.
+struct comparing_loss {
+    double weight = 0.1;
+    template <class S> S value(const guild::routing<S>& r) const {
+        using guild::abs, guild::max;
+        const auto load = r.template zeros<S>(r.experts);
+        S sum(0);
+        r.each([&](long t) {
+            for (int e = 0; e < r.experts; ++e) {
+                load[static_cast<std::size_t>(e)] += r.score(t, e);
+                if (r.raw(t, e) > 0.25f) sum += abs(r.logit(t, e)) * r.raw(t, e);
+            }
+            for (int k = 0; k < r.slots; ++k) sum += (max)(r.weight(t, k), 0.3f);
+        });
+        S most(0);
+        for (const S& l : load) most = (max)(most, l);
+        return (sum + most * most + r.router(0, 0, 0) * r.router(0, 0, 0)) * S(static_cast<guild::real_t<S>>(weight));
     }
 };
 

@@ -114,6 +114,7 @@ template <class Loss> void exact_gradient(const Loss& loss, const sight& s) {
     for (std::size_t l = 0; l < 5; ++l) lifted[l].assign(s.list[l].begin(), s.list[l].end());
     std::array<std::vector<double>, 5> expected, own, derived;
     double scale = 1;
+    for (const double w : s.list[4]) scale = std::max(scale, 1 / std::abs(w));  // what a cosine of the router's rows turns by
     for (std::size_t l = 0; l < 5; ++l) {
         for (auto& number : lifted[l]) {
             number.d = 1;

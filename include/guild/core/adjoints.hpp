@@ -144,7 +144,7 @@ template <class P, class S> void choose_backward(const P& p, auto& grad, tape<S>
     if constexpr (P::model_has_losses) by.logit = tp.d_scored_logits.shape(T, p.E()), by.score = tp.d_scores.data();
     else by.logit = tp.passed.d_own;
     gate::backward(p.backend, p.model, p.gate_data_of(tp), tp.side, view<const S>(tp.logits.shape(T, p.P())), tp.gate, by,
-                   tp.d_logits.shape(T, p.P()), grad.learned.data(), tp.partial, tp.passed.d_previous);
+                   tp.d_logits.shape(T, p.P()), grad.learned.data(), tp.partial, tp.passed.d_previous, &tp.notes);
 }
 
 /// d_logits [T, P] -> dx +=, grad.router +=, grad.input +=

@@ -62,6 +62,7 @@ template <class S> struct tape : workspace<S> {
     buffer<S> shared_d_logit;                         ///< [T]
     buffer<S> partial;                                ///< of the gradients of learned numbers
     guild::scratch scratch;                           ///< of the losses
+    std::vector<guild::scratch> notes;                ///< of the adjoints of stages that are derived, one for 64 tokens
 
     template <class Layer> void reserve(const Layer& layer, long tokens, long most = -1) { layer.reserve(*this, tokens, most); }
 };

@@ -86,7 +86,7 @@ template <class S> variable<S> softplus(variable<S> a) {
     return with_slope(y, a, slope::softplus(a.v, y, S(1)));
 }
 
-/// The operations on the way from leaves to results, in memory of a `scratch` that the caller has cleared: two slopes and two numbers each.
+/// The operations on the way from leaves to results, in memory of a `scratch` that the caller has reset: two slopes and two numbers each.
 ///     recording<S> notes(memory);
 ///     const auto x = notes.leaf(2);  const auto y = x * x;
 ///     notes.gradients();  notes.by(y) = 1;  notes.sweep();      // notes.by(x) = 4

@@ -1,8 +1,9 @@
 #pragma once
+#include <guild/core/variable.hpp>
 #include <guild/gate/row.hpp>
 #include <guild/gate/token.hpp>
 
-#include <vector>
+#include <span>
 
 /// The adjoint of a stage: its own, or one derived from its forward.
 namespace guild::inline v0 {
@@ -13,6 +14,10 @@ template <class Stage, class S, class Row> concept has_adjoint = requires(const 
 
 namespace detail {
 template <class Stage> concept reads_previous = requires { requires Stage::needs_previous; };
+template <class Stage> constexpr int learned_of(const Stage& s, int E) {
+    if constexpr (requires { s.learned(E); }) return s.learned(E);
+    else return 0;
+}
 
 template <class Row> struct derived_adjoint {
     template <class Stage, class S> static void backward(const Stage&, const token<S>&, const Row&, row_gradient<Row>&) {
@@ -20,47 +25,44 @@ template <class Row> struct derived_adjoint {
     }
 };
 
-/// Exact, by one dual-number pass of `forward` for every score, extra logit, weight and learned number, so about E times dearer
-/// than a written one, and it may allocate: for research and tests.
+/// Exact, in reverse mode: `forward` once on variables, and one sweep back over its operations.
 template <class S, class Extent> struct derived_adjoint<row<S, Extent, one_lane>> {
     using Row = row<S, Extent, one_lane>;
+    using V = variable<S>;
 
     template <class Stage> static void backward(const Stage& stage, const token<S>& t, const Row& in, row_gradient<Row>& g) {
-        const row_gradient<Row> by = g;
         const int E = in.n.experts;
-        std::vector<dual<S>> learned, previous;
-        if constexpr (requires { stage.learned(E); }) learned.assign(t.learned, t.learned + stage.learned(E));
-        if constexpr (reads_previous<Stage>) previous.assign(t.previous, t.previous + E);
-
-        const auto probe = [&](auto seed) {  // sum over outputs of (gradient by output) (d output / d input)
-            row<dual<S>, Extent, one_lane> r;
-            r.n = in.n;
-            for (int e = 0; e < E; ++e) r.score[e] = in.score[e], r.bias[e] = in.bias[e];
-            for (int i = 0; i < in.n.extra; ++i) r.extra[i] = in.extra[i];
-            for (int k = 0; k < in.n.slots; ++k) r.expert[k] = in.expert[k], r.weight[k] = in.weight[k];
-            seed(r);
-            const token<dual<S>> td{t.index,        t.position,     t.id,    t.training, t.seed,    t.draws,
-                                    t.draw_streams, learned.data(), t.state, t.table,    t.decided, previous.data()};
-            stage.forward(td, r);
-            S dot(0);
-            for (int e = 0; e < E; ++e) dot += by.score[e] * r.score[e].d;
-            for (int i = 0; i < in.n.extra; ++i) dot += by.extra[i] * r.extra[i].d;
-            for (int k = 0; k < in.n.slots; ++k) dot += by.weight[k] * r.weight[k].d;
-            return dot;
+        scratch own;
+        scratch& memory = g.memory ? *g.memory : own;
+        memory.reset();
+        recording<S> notes(memory);
+        const auto lifted = [&](const S* from, int n) {
+            const std::span<V> to = memory.template room<V>(n);
+            for (int i = 0; i < n; ++i) to[static_cast<std::size_t>(i)] = notes.leaf(from[i]);
+            return to;
         };
-        for (int e = 0; e < E; ++e) g.score[e] = probe([&](auto& r) { r.score[e].d = S(1); });
-        for (int i = 0; i < in.n.extra; ++i) g.extra[i] = probe([&](auto& r) { r.extra[i].d = S(1); });
-        for (int k = 0; k < in.n.slots; ++k) g.weight[k] = probe([&](auto& r) { r.weight[k].d = S(1); });
-        for (std::size_t i = 0; i < learned.size(); ++i) {
-            learned[i].d = S(1);
-            g.learned[i] += probe([](auto&) {});
-            learned[i].d = S(0);
-        }
-        for (std::size_t i = 0; g.previous && i < previous.size(); ++i) {
-            previous[i].d = S(1);
-            g.previous[i] += probe([](auto&) {});
-            previous[i].d = S(0);
-        }
+        row<V, Extent, one_lane> r;
+        r.n = in.n;
+        for (int e = 0; e < E; ++e) r.score[e] = notes.leaf(in.score[e]), r.bias[e] = in.bias[e];
+        for (int i = 0; i < in.n.extra; ++i) r.extra[i] = notes.leaf(in.extra[i]);
+        for (int k = 0; k < in.n.slots; ++k) r.expert[k] = in.expert[k], r.weight[k] = notes.leaf(in.weight[k]);
+        const std::span<V> learned = lifted(t.learned, learned_of(stage, E)), previous = lifted(t.previous, reads_previous<Stage> ? E : 0);
+        const token<V> tv{t.index,        t.position,     t.id,    t.training, t.seed,    t.draws,
+                          t.draw_streams, learned.data(), t.state, t.table,    t.decided, previous.data()};
+        stage.forward(tv, r);
+
+        notes.gradients();
+        for (int e = 0; e < E; ++e) notes.by(r.score[e]) += g.score[e];
+        for (int i = 0; i < in.n.extra; ++i) notes.by(r.extra[i]) += g.extra[i];
+        for (int k = 0; k < in.n.slots; ++k) notes.by(r.weight[k]) += g.weight[k];
+        notes.sweep();
+        std::uint32_t leaf = 0;  // in the order in which they were made
+        for (int e = 0; e < E; ++e) g.score[e] = notes.gradient({S(0), ++leaf});
+        for (int i = 0; i < in.n.extra; ++i) g.extra[i] = notes.gradient({S(0), ++leaf});
+        for (int k = 0; k < in.n.slots; ++k) g.weight[k] = notes.gradient({S(0), ++leaf});
+        for (std::size_t i = 0; i < learned.size(); ++i) g.learned[i] += notes.gradient(learned[i]);
+        for (std::size_t i = 0; g.previous && i < previous.size(); ++i) g.previous[i] += notes.gradient(previous[i]);
+        memory.reset();  // makes one block of several now, so that the next call need not
     }
 };
 }  // namespace detail

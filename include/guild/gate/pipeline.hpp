@@ -50,6 +50,8 @@ template <class... Stages> struct pipeline : detail::stage_list<std::make_intege
     static constexpr bool needs_token_id = (detail::reads_token_id<Stages> || ...);
     static constexpr bool needs_table = (detail::reads_table<Stages> || ...);
     static constexpr bool needs_previous = (detail::reads_previous<Stages> || ...);
+    /// Whether the adjoint of a stage is derived.
+    template <class S, class Row> static constexpr bool derives = !(has_adjoint<Stages, S, Row> && ...);
 
     template <int Index> GUILD_HOST_DEVICE constexpr const auto& get() const { return at<Index>(*this); }
     /// f(stage) for each stage in order.

@@ -1,7 +1,10 @@
 #pragma once
 #include <guild/core/error.hpp>
+#include <guild/core/scratch.hpp>
 #include <guild/dispatch/choice.hpp>
 #include <guild/gate/pipeline.hpp>
+
+#include <vector>
 
 /// Step 1 of 4, gate: logits [T, P] -> choice [T, W], one pass over the tokens, two where a stage looks across them.
 /// Backward needs the logits and what was decided across tokens; everything between is recomputed.
@@ -159,16 +162,21 @@ template <class S> struct result_gradient {
 };
 
 /// -> d_logit [T, P] +=, d_learned [L] += in an order that depends on T alone, d_previous [T, E] = if given. `partial` is scratch for L
-/// numbers per 64 tokens.
+/// numbers per 64 tokens; so is `notes`, if given, for the adjoints that are derived.
 template <class B, class Model, class S>
 void backward(const B& b, const Model& m, const gate_data<S>& data, const batch& side, view<const S> logit, const gate_result<S>& result,
-              const result_gradient<S>& by, view<S> d_logit, S* d_learned, buffer<S>& partial, view<S> d_previous = {}) {
+              const result_gradient<S>& by, view<S> d_logit, S* d_learned, buffer<S>& partial, view<S> d_previous = {},
+              std::vector<scratch>* notes = nullptr) {
     const auto stages = m.stages();
     const auto extent = m.extent();
     using row = guild::row<S, std::remove_const_t<decltype(extent)>>;
     constexpr int across = decltype(stages)::across, size = decltype(stages)::size;
     const long T = logit.rows, L = stages.learned(extent.experts), W = extent.slots, chunks = (T + learned_chunk - 1) / learned_chunk;
     const view<S> sums = partial.shape(chunks, L);
+    std::vector<scratch> own;
+    if (!notes) notes = &own;
+    if (decltype(stages)::template derives<S, row> && notes->size() < static_cast<std::size_t>(chunks))
+        notes->resize(static_cast<std::size_t>(chunks));
 
     b.each(chunks, [&](long first, long last) {
         for (long chunk = first; chunk < last; ++chunk) {
@@ -185,6 +193,7 @@ void backward(const B& b, const Model& m, const gate_data<S>& data, const batch&
                 for (int k = 0; k < g.n.slots; ++k) g.weight[k] = by.weight(t, k);
                 g.learned = L > 0 ? sums.row(chunk) : nullptr;
                 g.previous = d_previous.data ? d_previous.row(t) : nullptr;
+                if constexpr (decltype(stages)::template derives<S, row>) g.memory = &(*notes)[static_cast<std::size_t>(chunk)];
                 stages.backward(token_at(t, side, data, across < size ? &result.decided[t * W] : nullptr), r, g,
                                 by.score ? by.score + t * g.n.experts : nullptr, by.logit.data ? by.logit.row(t) : nullptr);
                 for (int e = 0; e < g.n.experts; ++e) d_logit(t, e) += g.score[e];
