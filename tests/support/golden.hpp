@@ -10,7 +10,8 @@
 #include <vector>
 
 /// Reference files, tests/golden: a case is a map of text and tensors by name. What is missing or malformed is an error that names file
-/// and entry, so that a test cannot pass by comparing nothing.
+/// and entry, so that a test cannot pass by comparing nothing. Passive experts may stand in any order in a file (`null_experts`): ids and whatever
+/// has an entry for each expert are read in the order of guild::passive.
 namespace golden {
 
 class file {
@@ -55,7 +56,11 @@ public:
 
 private:
     struct contents;
+    void order_passive();
+    /// What is read of a tensor, its experts in their order.
+    template <class T> std::vector<T> in_order(const std::string& tensor, std::vector<T> read) const;
     std::string name_;
+    std::vector<long> order_;  ///< [E] the file's id of each expert, routed and passive; empty where they are the same
     std::unique_ptr<contents> in_;
 };
 
