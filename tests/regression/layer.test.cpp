@@ -326,11 +326,16 @@ TEST_CASE("token ids outside the vocabulary read beyond the table, and an empty 
     };
     CHECK_NOTHROW(forward(0, 2));
     CHECK(ws.gate.choice.expert[2] == 7);
-    for (const int bad : {-1, 3, 1 << 30}) CHECK_THROWS_AS(forward(0, bad), guild::argument_error);
+    for (const int bad : {-1, 3, 4, 1 << 30}) {  // 3 is the vocabulary
+        const std::string text = "guild::batch: token_id holds " + std::to_string(bad) + ", expected ids below the 3 rows of the gate's table";
+        CHECK_THROWS_WITH_AS(forward(0, bad), text.c_str(), guild::argument_error);
+    }
     CHECK_THROWS_AS(layer.forward(x, y, ws), guild::argument_error);
     for (const int bad : {-1, 8, 0}) {
         w.table[1] = bad;
-        CHECK_THROWS_AS(forward(0, 2), guild::argument_error);
+        const std::string text =
+            "guild::layer: the gate's table gives token id 0 the expert " + std::to_string(bad) + ", expected distinct experts below 8";
+        CHECK_THROWS_WITH_AS(forward(0, 2), text.c_str(), guild::argument_error);
     }
 }
 
