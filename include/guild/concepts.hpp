@@ -28,6 +28,7 @@ template <class P> concept gate_policy = requires(const P& p) { p.stages(); };
 ///     needs_previous = true     it reads no logits of the layer before
 ///     scores = true             losses do not read the scores as it leaves them
 ///     logits = true             what it leaves are not logits (a leading stage that changes them says so, for losses)
+///     reads, writes             what it touches of the row is not known (row_part), and its place among other stages never refused
 /// Written with the row's each, sum, max, at, best it runs as a plain loop and on a warp; inside `each` touch the own e alone. Scores are compared,
 /// mixed with real numbers and passed to the functions of core/functions.hpp, found as guild::name; `value(s)` is the number without derivative.
 ///     struct cool { double by = 2; void forward(const auto&, auto& r) const { r.each([&](int e) { r.score[e] = r.score[e] / by; }); } };
@@ -76,10 +77,16 @@ template <class P> concept loss_policy = requires(const P& p, const routing<doub
     { p.value(r) } -> std::same_as<double>;
 };
 
-/// Moves the gate's state after a batch, from its load [E] with sum `total`; state [E] updated in place. Optional: `moves`, the stage whose
-/// state it is; a gate without that stage is refused.
+namespace detail {
+template <class P> concept moved_by_load = requires(const P& p, const long* load, float* state) { p.update(load, 1L, state, 1); };
+template <class P> concept moved_by_step = requires(const P& p, const long* load, float* state) { p.update(load, 1L, state, 1, 1L); };
+}  // namespace detail
+
+/// Moves the gate's state after a batch, from its load [E] with sum `total`; state [E] updated in place. Optional: a last parameter `long step`, the
+/// one that rebalance is given; `moves`, the stage whose state it is: a gate without that stage is refused. `guild::scheduled` gives one with a
+/// `rate` a schedule: factor(step).
 ///     struct still { void update(const long* load, long total, auto* state, int E) const {} };
-template <class P> concept balancer_policy = requires(const P& p, const long* load, float* state) { p.update(load, 1L, state, 1); };
+template <class P> concept balancer_policy = detail::moved_by_load<P> || detail::moved_by_step<P>;
 
 template <class P> concept residual_policy = std::same_as<P, residual>;
 

@@ -159,16 +159,24 @@ template <class Model, class Format, class Backend> layer(const packed_weights<M
 template <class Model, class Format, class Backend>
 layer(const packed_weights<Model, Format, Backend>&, const Backend&) -> layer<Model, packed<Format>, Backend>;
 
-/// The model's balancer moves the gate's state by the load of a batch, once a batch, in w.state. Throws shape_error if the load counts
-/// other experts, argument_error if the gate has no selection bias.
-template <class Model, class Format> void rebalance(weights<Model, Format>& w, const load& l) {
-    static_assert(!std::same_as<std::remove_cvref_t<decltype(w.model.balancer)>, no_balance>, "guild::rebalance: this model has no balancer");
+/// The model's balancer moves the gate's state by the load of a batch, once a batch, in w.state; `step` of the training run is what schedules go by.
+/// Throws shape_error if the load counts other experts, argument_error if the gate has no selection bias.
+template <class Model, class Format> void rebalance(weights<Model, Format>& w, const load& l, long step) {
+    using balancer = std::remove_cvref_t<decltype(w.model.balancer)>;
+    static_assert(!std::same_as<balancer, no_balance>, "guild::rebalance: this model has no balancer");
     const long E = w.model.experts(), counted = static_cast<long>(l.count.size()), state = static_cast<long>(w.state.size());
     if (counted != E) detail::raise<shape_error>("guild::rebalance: the load counts ", counted, " experts, expected ", E);
     if (state != E) detail::raise<argument_error>("guild::rebalance: the gate has ", state, " numbers of state, expected a selection bias of ", E);
-    if (!detail::moves_state<decltype(w.model.stages()), std::remove_cvref_t<decltype(w.model.balancer)>>())
+    if (!detail::moves_state<decltype(w.model.stages()), balancer>())
         detail::raise<argument_error>("guild::rebalance: the gate has no state that this balancer moves");
-    w.model.balancer.update(l.count.data(), l.total, w.state.data(), static_cast<int>(E));
+    if constexpr (detail::moved_by_step<balancer>) w.model.balancer.update(l.count.data(), l.total, w.state.data(), static_cast<int>(E), step);
+    else w.model.balancer.update(l.count.data(), l.total, w.state.data(), static_cast<int>(E));
+}
+/// The same for a balancer that does not go by the step.
+template <class Model, class Format> void rebalance(weights<Model, Format>& w, const load& l) {
+    static_assert(detail::moved_by_load<std::remove_cvref_t<decltype(w.model.balancer)>>,
+                  "guild::rebalance: this model's balancer goes by the step: rebalance(weights, load, step)");
+    rebalance(w, l, 0);
 }
 
 }  // namespace guild::inline v0

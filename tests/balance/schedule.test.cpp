@@ -74,6 +74,11 @@ TEST_CASE("schedules: by hand") {
     CHECK(down.factor(12) == 0.2);
     CHECK(down.factor(50) == 0.2);
     CHECK(cosine_decay{.steps = 0}.factor(0) == 0);
+    const step_decay stop{.steps = 5, .end = 0.1};
+    for (const long step : {-1L, 0L, 4L}) CHECK(stop.factor(step) == 1);
+    for (const long step : {5L, 6L, 1L << 40}) CHECK(stop.factor(step) == 0.1);
+    CHECK(step_decay{}.end == 0);
+    CHECK(!step_decay{.end = 1e308 * 10}.valid());
 }
 TEST_CASE("scheduled: the loss of the weight of that step, value and gradient") {
     for (const long step : {0, 1, 3, 4, 9}) {
@@ -88,4 +93,50 @@ TEST_CASE("scheduled: the loss of the weight of that step, value and gradient") 
     CHECK(scheduled{z_loss{.weight = 0.5}, warm_up{}}.weight == 0.5);
     CHECK(brings_adjoint<scheduled<z_loss, warm_up>>);
     CHECK(!brings_adjoint<scheduled<sum_of_squares, warm_up>>);
+}
+
+namespace {
+constexpr config few{.hidden = 4, .expert_hidden = 4, .routed_experts = 3, .top_k = 1};
+constexpr deepseek_v3_gate one_group{.groups = 1, .keep = 1};
+/// Leaves the step in every state.
+struct tells_step {
+    using moves = selection_bias;
+    static void update(const long*, long, auto* state, int E, long step) {
+        for (int e = 0; e < E; ++e) state[e] = static_cast<float>(step);
+    }
+};
+/// Goes by the step where there is one.
+struct tells_step_or_less : tells_step {
+    static void update(const long*, long, auto* state, int E, long step = -1) { tells_step::update(nullptr, 0, state, E, step); }
+};
+template <auto Balancer> struct balanced : model<few, one_group, Balancer> {};
+/// The states after a batch of the loads 5, 0 and 1 at a step.
+template <auto Balancer, class... Step> std::vector<float> moved(Step... step) {
+    weights<balanced<Balancer>> w;
+    w.state = {1, -1, 0.25f};
+    rebalance(w, {.count = {5, 0, 1}, .total = 6}, step...);
+    return w.state;
+}
+}  // namespace
+
+TEST_CASE("scheduled: a balancer of the rate of that step") {
+    for (const long step : {0L, 3L, 4L, 5L, 1000L}) {
+        CAPTURE(step);
+        constexpr double fast = 0x1p-3, slow = 0x1p-6;
+        const auto expected = step < 4 ? moved<bias_balance{.rate = fast}>() : moved<bias_balance{.rate = slow}>();
+        CHECK(moved<scheduled{bias_balance{.rate = fast}, step_decay{.steps = 4, .end = slow / fast}}>(step) == expected);
+        const auto stopped = step < 4 ? moved<proportional_bias_balance{.rate = fast}>() : std::vector{1.f, -1.f, 0.25f};
+        CHECK(moved<scheduled{proportional_bias_balance{.rate = fast}, step_decay{.steps = 4}}>(step) == stopped);
+    }
+    CHECK(moved<scheduled{bias_balance{.rate = 0.5}, warm_up{.steps = 2}}>(1) == moved<bias_balance{.rate = 0.25}>());
+    static_assert(balancer_policy<scheduled<bias_balance, step_decay>> && !loss_policy<scheduled<bias_balance, step_decay>>);
+    static_assert(std::is_same_v<scheduled<bias_balance, step_decay>::moves, selection_bias>);
+    CHECK(!scheduled{bias_balance{.rate = 1e308 * 10}, warm_up{}}.valid());
+    CHECK(!scheduled{bias_balance{}, step_decay{.end = 1e308 * 10}}.valid());
+}
+TEST_CASE("rebalance gives the step to a balancer that asks for it") {
+    CHECK(moved<tells_step{}>(7L) == std::vector{7.f, 7.f, 7.f});
+    CHECK(moved<tells_step_or_less{}>(7L) == std::vector{7.f, 7.f, 7.f});
+    CHECK(moved<bias_balance{.rate = 0.5}>(7L) == moved<bias_balance{.rate = 0.5}>());
+    static_assert(balancer_policy<tells_step> && !detail::moved_by_load<tells_step>);
 }

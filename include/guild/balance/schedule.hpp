@@ -3,7 +3,8 @@
 
 #include <cmath>
 
-/// The strength of a loss over a training run: `factor(step)` of a schedule times the weight of the loss, step = batch::step.
+/// The strength of a loss or of a balancer over a training run: `factor(step)` of a schedule times the weight of the loss, step = batch::step, or
+/// times the rate of the balancer, step = what rebalance is given.
 namespace guild::inline v0 {
 
 /// 1 throughout.
@@ -25,6 +26,15 @@ struct cosine_decay {
         const double done = step <= 0 ? 0 : static_cast<double>(step) / static_cast<double>(steps);
         return end + (1 - end) * 0.5 * (1 + std::cos(3.141592653589793 * done));
     }
+};
+
+/// 1 before `steps`, `end` from there on. DeepSeek-V3 stops moving its bias so for the last 500 of 14800 billion tokens, arXiv:2412.19437,
+/// section 4.2.
+struct step_decay {
+    long steps = 1000;
+    double end = 0;
+    constexpr bool valid() const { return is_finite(end); }
+    constexpr double factor(long step) const { return step < steps ? 1 : end; }
 };
 
 /// A loss whose weight follows a schedule. It may be given where the loss may.
@@ -57,5 +67,42 @@ private:
     }
 };
 template <class Loss, class Schedule> scheduled(Loss, Schedule) -> scheduled<Loss, Schedule>;
+
+namespace detail {
+template <class Balancer> concept has_rate = requires(const Balancer& b, const long* load, float* state) {
+    b.rate;
+    b.update(load, 1L, state, 1);
+};
+template <class Balancer> struct same_state {};
+template <class Balancer>
+requires requires { typename Balancer::moves; }
+struct same_state<Balancer> {
+    using moves = typename Balancer::moves;
+};
+}  // namespace detail
+
+/// A balancer whose rate follows a schedule, given where the balancer may, and moved by rebalance(w, load, step).
+///     struct mine : guild::model<numbers, guild::deepseek_v3_gate{},
+///                                guild::scheduled{guild::bias_balance{.rate = 1e-3}, guild::step_decay{.steps = 100000}}> {};
+template <detail::has_rate Balancer, class Schedule> struct scheduled<Balancer, Schedule> : detail::same_state<Balancer> {
+    Balancer balancer{};
+    Schedule schedule{};
+    double rate = balancer.rate;  ///< where the factor is 1
+    constexpr scheduled() = default;
+    constexpr scheduled(Balancer b, Schedule s) : balancer(b), schedule(s) {}
+
+    constexpr bool valid() const {
+        bool all = is_finite(rate);
+        if constexpr (requires { balancer.valid(); }) all = all && balancer.valid();
+        if constexpr (requires { schedule.valid(); }) all = all && schedule.valid();
+        return all;
+    }
+    /// load [E] with sum `total`; state [E] moved as by the balancer at this step.
+    template <class R> void update(const long* load, long total, R* state, int experts, long step) const {
+        Balancer b = balancer;
+        b.rate = rate * schedule.factor(step);
+        b.update(load, total, state, experts);
+    }
+};
 
 }  // namespace guild::inline v0

@@ -105,7 +105,8 @@ template <class Model, class Format = float> struct weights : gate_weights<scala
     Model model;
     network_weights<Format, scalar> experts, shared;
 
-    explicit weights(const Model& m = {}) : weights(m, serial{}) {}
+    weights() : weights(Model{}) {}
+    explicit weights(const Model& m) : weights(m, serial{}) {}
     template <executor X> weights(const Model& m, const X& by) : model(m) {
         m.check();
         const guild::config& c = m.config;

@@ -14,7 +14,8 @@ struct balanced_assignment : takes_score {
     static constexpr row_part reads = row_part::score | row_part::choice, writes = row_part::choice | row_part::weight;
     double gap = 1e-4;  ///< the smallest raise of a bid, as a share of R: smaller is better and slower
 
-    constexpr explicit balanced_assignment(double g = 1e-4) : gap(g) {}
+    constexpr balanced_assignment() = default;
+    constexpr explicit balanced_assignment(double g) : gap(g) {}
     constexpr bool fits(int, int k) const { return k == 1 && gap >= 1e-6 && gap <= 1; }
     GUILD_HOST_DEVICE void forward(const auto& t, auto& r) const {
         for (int k = 0; k < r.n.slots; ++k) r.expert[k] = t.decided[k];
