@@ -2,6 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <initializer_list>
+#include <type_traits>
+
 namespace {
 using token = guild::token<double>;
 }
@@ -20,14 +24,30 @@ TEST_CASE("token: draws depend on seed, stream, position and number, not on the 
 }
 
 TEST_CASE("token: given draws are taken by row, as far as they go, in their stream alone") {
-    const double given[] = {10, 11, 20, 21, 30, 31};
+    const double given[] = {0.125, 0.25, 0.5, 0.625, 0.75, 0};
     const guild::given_draws draws[] = {{.stream = 4, .count = 2, .value = given}};
     const token t{.index = 1, .position = 9, .seed = 3, .draws = draws, .draw_streams = 1}, without{.index = 1, .position = 9, .seed = 3};
-    CHECK(t.uniform(4, 0) == 20);
-    CHECK(t.uniform(4, 1) == 21);
-    CHECK(t.normal(4, 1) == 21);
+    CHECK(t.uniform(4, 0) == 0.5);
+    CHECK(t.uniform(4, 1) == 0.625);
+    CHECK(t.normal(4, 1) == 0.625);
     CHECK(t.uniform(4, 2) == without.uniform(4, 2));
     CHECK(t.uniform(5, 0) == without.uniform(5, 0));
+}
+
+TEST_CASE_TEMPLATE("token: uniform numbers stay below 1, and are otherwise the nearest", S, float, double) {
+    const S below = std::nextafter(S(1), S(0));
+    // 0.99999999424543307 is a draw that float rounds to 1; so are the numbers of a caller from 1 - 2^-25 on.
+    CHECK(guild::uniform(1, 1, 97036, 0) > 1 - 0x1p-25);
+    const S drawn = guild::token<S>{.position = 97036, .seed = 1}.uniform(1, 0);
+    CHECK(drawn == (std::is_same_v<S, float> ? below : S(guild::uniform(1, 1, 97036, 0))));
+    for (const double x : {0., 0x1p-60, 0.3, 1 - 0x1p-23, 1 - 0x1p-24, 1 - 0x1p-25, 1 - 0x1p-26, 1 - 0x1p-53, 1., 7.}) {
+        const guild::given_draws draws[] = {{.stream = 4, .count = 1, .value = &x}};
+        const guild::token<S> t{.draws = draws, .draw_streams = 1};
+        CHECK(t.uniform(4, 0) == std::fmin(S(x), below));
+        CHECK(t.normal(4, 0) == S(x));
+    }
+    for (long i = 0; i < 10000; ++i)
+        if (const double u = guild::uniform(1, 1, i, 0); S(u) < 1) CHECK(guild::token<S>{.position = i, .seed = 1}.uniform(1, 0) == S(u));
 }
 
 TEST_CASE("crowd: who is present, and in which sequence") {

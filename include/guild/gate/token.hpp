@@ -6,6 +6,7 @@
 #include <guild/gate/rank.hpp>
 
 #include <algorithm>
+#include <limits>
 
 namespace guild::inline v0 {
 
@@ -25,10 +26,12 @@ template <class S> struct token {
     const int* decided = nullptr;  ///< [W] what the stage's own `decide` settled across tokens
     const S* previous = nullptr;   ///< [E] logits of the layer before, where the caller passes them on
 
-    /// Random number i of this token in [0, 1); `stream` names who asks.
+    /// Random number i of this token in [0, 1), where a double that `real` rounds to 1 is the number below; `stream` names who asks.
     GUILD_HOST_DEVICE real uniform(int stream, int i) const {
-        if (const auto* g = given(stream, i)) return static_cast<real>(g->value[index * g->count + i]);
-        return static_cast<real>(guild::uniform(seed, stream, position, i));
+        constexpr real most = 1 - std::numeric_limits<real>::epsilon() / 2;
+        const auto* const g = given(stream, i);
+        const real u = static_cast<real>(g ? g->value[index * g->count + i] : guild::uniform(seed, stream, position, i));
+        return u > most ? most : u;
     }
     /// The same, standard normal.
     GUILD_HOST_DEVICE real normal(int stream, int i) const {
