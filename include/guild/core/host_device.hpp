@@ -17,3 +17,9 @@
 #else
 #define GUILD_KEEP_LOOP
 #endif
+/// At the beginning of a function whose sums are in the order in which they are written, under -ffast-math too.
+#if defined(__clang__)
+#define GUILD_IN_ORDER _Pragma("clang fp reassociate(off)")
+#else
+#define GUILD_IN_ORDER
+#endif

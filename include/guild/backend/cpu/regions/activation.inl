@@ -5,13 +5,25 @@ inline floats madd(floats a, floats b, floats c) { return as<floats>(vec::fma(as
 inline floats least(floats a, floats b) { return as<floats>(vec::least(as<vec::reg>(a), as<vec::reg>(b))); }
 inline floats most(floats a, floats b) { return as<floats>(vec::most(as<vec::reg>(a), as<vec::reg>(b))); }
 
+/// v, where sums are not rearranged past it: as in core/exp.hpp, `zero` for g++ alone.
+inline floats in_place(floats v, [[maybe_unused]] ints zero) {
+#if defined(__ASSOCIATIVE_MATH__) && !defined(__clang__)
+    return as<floats>(as<ints>(v) | zero);
+#else
+    return v;
+#endif
+}
+
 /// 1 + e^x, e^x as core/exp.hpp computes it but for what 1 rounds away: below -86. Products are fused where it says so and nowhere else: the
 /// same bits in every function.
 inline floats one_and_exponential(floats x) {
+    GUILD_IN_ORDER
     constexpr float to_exponent = 12582912.f + 126;  // adding 1.5 2^23 leaves k, rounded, in the low bits, here the exponent of 2^(k - 1)
     const floats c = least(all(89.f), most(all(-86.f), x));
-    const floats shifted = madd(c, all(1.44269504088896341f), all(to_exponent)), n = shifted - all(to_exponent);
-    const floats r = madd(n, all(2.12194440054690583e-4f), madd(n, all(-0.693359375f), c));
+    const floats shifted = madd(c, all(1.44269504088896341f), all(to_exponent));
+    const ints zero = (as<ints>(shifted) - as<ints>(all(to_exponent)) + 256) >> 10;
+    const floats n = in_place(shifted, zero) - all(to_exponent);
+    const floats r = madd(n, all(2.12194440054690583e-4f), in_place(madd(n, all(-0.693359375f), c), zero));
     floats p = all(1.9875691500e-4f);
     p = madd(p, r, all(1.3981999507e-3f));
     p = madd(p, r, all(8.3334519073e-3f));
@@ -21,7 +33,11 @@ inline floats one_and_exponential(floats x) {
     p = madd(as<floats>(as<vec::reg>(p * r)), r, r) + all(1.f);
     return madd(p + p, as<floats>(as<uints>(shifted) << 23), all(1.f));
 }
-inline floats sigmoid(floats x) { return 1.f / one_and_exponential(-x); }
+inline floats unless(ints mask, floats v) { return as<floats>(as<uints>(v) & ~as<uints>(mask)); }
+/// 1 / (1 + e^-x) by that sum; as guild::logistic 0 where it is below the smallest normal number: there e^-x overflows, which under -ffast-math has
+/// no reciprocal.
+inline floats sigmoid(floats x, floats sum) { return unless(as<ints>(x < all(-87.3365448f)), 1.f / sum); }
+inline floats sigmoid(floats x) { return sigmoid(x, one_and_exponential(-x)); }
 
 /// f(numbers from i on) for vectors of n numbers, the last one filled with zeros.
 template <std::size_t In, std::size_t Out, class F> void each_vector(const float* const (&in)[In], long n, float* const (&out)[Out], F f) {
@@ -62,8 +78,9 @@ inline void swiglu(const float* g, const float* u, long rows, long stride, long 
 /// d_g, d_u = by d
 inline void swiglu_gradient(const float* g, const float* u, const float* d, long n, float* d_g, float* d_u) {
     each_vector<3, 2>({g, u, d}, n, {d_g, d_u}, [](const floats* x, floats* y) {
-        const floats s = sigmoid(x[0]), gs = x[0] * s;
-        y[0] = x[2] * x[1] * madd(gs, 1.f - s, s);
+        const floats sum = one_and_exponential(-x[0]), s = sigmoid(x[0], sum), gs = x[0] * s;
+        const floats rest = unless(as<ints>(sum == all(1.f)), 1.f - s);  // 0, also by a reciprocal that is only near 1
+        y[0] = x[2] * x[1] * madd(gs, rest, s);
         y[1] = x[2] * gs;
     });
 }

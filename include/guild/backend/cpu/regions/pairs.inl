@@ -4,7 +4,8 @@
 /// The bits of a float rounded to bf16, to nearest, ties to even; NaN stays NaN.
 inline uints rounded(floats x) {
     const uints u = as<uints>(x), nearest = u + 0x7fffu + (u >> 16 & 1u);
-    return where(x == x, nearest, u | 0x400000u) & 0xffff0000u;
+    const ints nan = as<ints>(u & 0x7fffffffu) > 0x7f800000;
+    return where(nan, u | 0x400000u, nearest) & 0xffff0000u;
 }
 inline void round_row(const float* from, long k, float, void* to) {
     auto* const out = static_cast<float*>(to);

@@ -21,7 +21,10 @@ struct vec {
     static void store(float* p, reg r) { __builtin_memcpy(p, &r, sizeof r); }
     static reg all(const float* p) { return reg{*p, *p, *p, *p}; }
     static reg add(reg a, reg b) { return a + b; }
-    static reg fma(reg a, reg b, reg c) { return a * b + c; }
+    static reg fma(reg a, reg b, reg c) {
+        GUILD_IN_ORDER
+        return a * b + c;
+    }
     /// The second where one is not a number.
     static reg least(reg a, reg b) { return a < b ? a : b; }
     static reg most(reg a, reg b) { return a > b ? a : b; }
