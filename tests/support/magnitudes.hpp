@@ -5,12 +5,12 @@
 
 namespace test {
 
-/// f(x) for numbers of every exponent of S and both signs: zeros, the least denormal, the largest finite number, and four of each exponent.
-template <class S, class F> void each_magnitude(F f) {
+/// f(x) for numbers of every `stride`-th exponent of S and both signs: zeros, the least denormal, the largest finite number, and four of each.
+template <class S, class F> void each_magnitude(F f, int stride = 1) {
     using limits = std::numeric_limits<S>;
     const auto both = [&](S x) { f(x), f(-x); };
     both(S(0)), both(limits::max());
-    for (int e = limits::min_exponent - limits::digits; e < limits::max_exponent; ++e)
+    for (int e = limits::min_exponent - limits::digits; e < limits::max_exponent; e += stride)
         for (const double m : {1., 1.3, 1.62, 1.99})
             if (const S x = static_cast<S>(std::ldexp(static_cast<long double>(m), e)); x <= limits::max()) both(x);
 }

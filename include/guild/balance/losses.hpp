@@ -29,14 +29,19 @@ template <class S> void load_times_score_backward(const routing<S>& r, double we
         for (int e = 0; e < r.experts; ++e) g.score(t, e) += constant<S>(weight / n * f[at(e)]);
     });
 }
-/// log of the sum of e^logit over the experts.
-template <class S> S log_sum(const routing<S>& r, long t) {
-    auto top = rank<real_t<S>>::worst().key;
-    for (int e = 0; e < r.experts; ++e) top = guild::value(r.logit(t, e)) > top ? guild::value(r.logit(t, e)) : top;
-    S sum(0);
-    for (int e = 0; e < r.experts; ++e) sum += exp(r.logit(t, e) - S(top));
-    return S(top) + log(sum);
-}
+/// The softmax of a token's logits, relative to the largest: beside a large one the logarithm of the sum is rounded away.
+template <class S> struct shares {
+    S top, mass;
+    shares(const routing<S>& r, long t) : mass(0) {
+        auto most = rank<real_t<S>>::worst().key;
+        for (int e = 0; e < r.experts; ++e) most = guild::value(r.logit(t, e)) > most ? guild::value(r.logit(t, e)) : most;
+        top = S(most);
+        for (int e = 0; e < r.experts; ++e) mass += exp(r.logit(t, e) - top);
+    }
+    /// log of the sum of e^logit
+    S log_sum() const { return top + log(mass); }
+    S of(const S& logit) const { return exp(logit - top) / mass; }
+};
 /// E / (K T) times the rows asked of each expert, before drops.
 template <class S> std::span<double> wanted_share(const routing<S>& r) {
     return r.wanted_count(r.experts / (static_cast<double>(r.top_k) * static_cast<double>(r.tokens())));
@@ -84,8 +89,8 @@ struct top_k_balance_loss {
         const double by = scale(r);
         S sum(0);
         r.each([&](long t) {
-            const S z = detail::log_sum(r, t);
-            for (int e = 0; e < r.experts; ++e) sum += detail::constant<S>(by * f[detail::at(e)]) * exp(r.logit(t, e) - z);
+            const detail::shares<S> p(r, t);
+            for (int e = 0; e < r.experts; ++e) sum += detail::constant<S>(by * f[detail::at(e)]) * p.of(r.logit(t, e));
         });
         return sum;
     }
@@ -93,13 +98,13 @@ struct top_k_balance_loss {
         const auto f = detail::wanted_share(r);
         const S by = detail::constant<S>(scale(r));
         r.each([&](long t) {
-            const S z = detail::log_sum(r, t);
-            // f less its mean over experts, 1, less the mean by p = e^(l - z): what all f have in common must cancel, and the p sum to 1 only
+            const detail::shares<S> p(r, t);
+            // f less its mean over experts, 1, less the mean by p: what all f have in common must cancel, and the p sum to 1 only
             // within rounding.
             const auto excess = [&](int e) { return detail::constant<S>(f[detail::at(e)] - 1); };
             S mean(0);
-            for (int e = 0; e < r.experts; ++e) mean += excess(e) * exp(r.logit(t, e) - z);
-            for (int e = 0; e < r.experts; ++e) g.logit(t, e) += by * exp(r.logit(t, e) - z) * (excess(e) - mean);
+            for (int e = 0; e < r.experts; ++e) mean += excess(e) * p.of(r.logit(t, e));
+            for (int e = 0; e < r.experts; ++e) g.logit(t, e) += by * p.of(r.logit(t, e)) * (excess(e) - mean);
         });
     }
 
@@ -114,7 +119,7 @@ struct z_loss {
         S sum(0);
         const double n = static_cast<double>(r.tokens());
         r.each([&](long t) {
-            const S z = detail::log_sum(r, t);
+            const S z = detail::shares<S>(r, t).log_sum();
             sum += detail::constant<S>(weight / n) * z * z;
         });
         return sum;
@@ -122,8 +127,9 @@ struct z_loss {
     template <class S> void backward(const routing<S>& r, const routing_gradient<S>& g) const {
         const double n = static_cast<double>(r.tokens());
         r.each([&](long t) {
-            const S z = detail::log_sum(r, t);
-            for (int e = 0; e < r.experts; ++e) g.logit(t, e) += detail::constant<S>(2 * weight / n) * z * exp(r.logit(t, e) - z);
+            const detail::shares<S> p(r, t);
+            const S z = p.log_sum();
+            for (int e = 0; e < r.experts; ++e) g.logit(t, e) += detail::constant<S>(2 * weight / n) * z * p.of(r.logit(t, e));
         });
     }
 };

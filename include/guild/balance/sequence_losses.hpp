@@ -57,7 +57,8 @@ struct sequence_loss {
             r.each(rows.begin, rows.end, [&](long t) {
                 const auto [dot, mass] = sums(r, t, m);
                 if (guild::value(mass) > 0)
-                    for (int e = 0; e < r.experts; ++e) g.score(t, e) += scale * (detail::constant<S>(m.f[detail::at(e)]) - dot / mass) / mass;
+                    for (int e = 0; e < r.experts; ++e)
+                        g.score(t, e) += slope::held(scale * (detail::constant<S>(m.f[detail::at(e)]) - dot / mass) / mass);
             });
         });
     }

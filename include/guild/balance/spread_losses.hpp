@@ -1,6 +1,9 @@
 #pragma once
 #include <guild/balance/losses.hpp>
 
+#include <algorithm>
+#include <cmath>
+
 /// Losses that keep experts apart, so that they specialise.
 namespace guild::inline v0 {
 
@@ -42,8 +45,9 @@ private:
     template <class S> static bool counts(S p) { return guild::value(p) > 0; }
     template <class S> static S tokens_of(const routing<S>& r) { return detail::constant<S>(static_cast<double>(r.tokens())); }
     template <class S> static void log_softmax(const routing<S>& r, long t, std::span<S> out) {
-        const S z = detail::log_sum(r, t);
-        for (int e = 0; e < r.experts; ++e) out[detail::at(e)] = r.logit(t, e) - z;
+        const detail::shares<S> p(r, t);
+        const S rest = log(p.mass);
+        for (int e = 0; e < r.experts; ++e) out[detail::at(e)] = r.logit(t, e) - p.top - rest;
     }
     template <class S> static std::span<S> mean_of(const routing<S>& r, S T) {
         const auto mean = r.template zeros<S>(r.experts), p = r.template zeros<S>(r.experts);
@@ -62,32 +66,44 @@ struct orthogonality_loss {
     double weight = 1e-3;
     template <class S> S value(const routing<S>& r) const {
         S sum(0);
-        each_pair(r, [&](int, int, S ab, S aa, S bb) { sum += detail::constant<S>(weight) * (ab / aa) * (ab / bb); });
+        each_pair(r, [&](int, int, S ab, S aa, S bb, S, S) { sum += detail::constant<S>(weight) * (ab / aa) * (ab / bb); });
         return sum;
     }
     /// c^2 by row a: 2 c / (|a| |b|) (b - c |b| / |a| a), c the cosine.
     template <class S> void backward(const routing<S>& r, const routing_gradient<S>& g) const {
-        each_pair(r, [&](int a, int b, S ab, S aa, S bb) {
+        each_pair(r, [&](int a, int b, S ab, S aa, S bb, S by_a, S by_b) {
             const S scale = detail::constant<S>(2 * weight) * (ab / aa) / bb;
             for (long h = 0; h < r.hidden; ++h) {
-                const S wa = r.router(0, a, h), wb = r.router(0, b, h);
-                g.router.row(0, a)[h] += scale * (wb - ab / aa * wa);
-                g.router.row(0, b)[h] += scale * (wa - ab / bb * wb);
+                const S wa = by_a * r.router(0, a, h), wb = by_b * r.router(0, b, h);
+                g.router.row(0, a)[h] += slope::held(scale * (wb - ab / aa * wa) * by_a);
+                g.router.row(0, b)[h] += slope::held(scale * (wa - ab / bb * wb) * by_b);
             }
         });
     }
 
 private:
-    /// f(a, b, a . b, a . a, b . b) for the pairs of rows that are not 0.
+    /// f(a, b, a . b, a . a, b . b, by_a, by_b) for the pairs of rows that are not 0, of the rows times by_a and by_b: powers of two, so that
+    /// squares neither overflow nor vanish.
     template <class S> static void each_pair(const routing<S>& r, auto f) {
         if (r.tokens() == 0) return;
+        const auto by = r.template zeros<S>(r.experts), square = r.template zeros<S>(r.experts);
+        for (int a = 0; a < r.experts; ++a) {
+            by[detail::at(a)] = unit(r, a);
+            square[detail::at(a)] = dot<S>(r, a, a, by);
+        }
         for (int a = 0; a < r.experts; ++a)
             for (int b = 0; b < a; ++b)
-                if (const S aa = dot(r, a, a), bb = dot(r, b, b); guild::value(aa) > 0 && guild::value(bb) > 0) f(a, b, dot(r, a, b), aa, bb);
+                if (const S aa = square[detail::at(a)], bb = square[detail::at(b)]; guild::value(aa) > 0 && guild::value(bb) > 0)
+                    f(a, b, dot<S>(r, a, b, by), aa, bb, by[detail::at(a)], by[detail::at(b)]);
     }
-    template <class S> static S dot(const routing<S>& r, int a, int b) {
+    template <class S> static S unit(const routing<S>& r, int a) {
+        real_t<S> most(0);
+        for (long h = 0; h < r.hidden; ++h) most = std::max(most, std::abs(guild::value(r.router(0, a, h))));
+        return S(to_one(most));
+    }
+    template <class S> static S dot(const routing<S>& r, int a, int b, std::span<const S> by) {
         S sum(0);
-        for (long h = 0; h < r.hidden; ++h) sum += r.router(0, a, h) * r.router(0, b, h);
+        for (long h = 0; h < r.hidden; ++h) sum += by[detail::at(a)] * r.router(0, a, h) * (by[detail::at(b)] * r.router(0, b, h));
         return sum;
     }
 };

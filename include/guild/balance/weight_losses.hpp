@@ -1,31 +1,38 @@
 #pragma once
 #include <guild/balance/losses.hpp>
 
+#include <algorithm>
+#include <cmath>
+
 /// Losses on the weights themselves: how much of them each expert gets.
 namespace guild::inline v0 {
 
 namespace detail {
 /// Squared coefficient of variation of v, and its gradient by v: var / (mean^2 + epsilon), var over n or n - 1; 0 where that is 0 / 0.
+/// Of by v, by a power of two, so that squares neither overflow nor vanish.
 template <class S> struct moments {
-    S mean, variance;
+    S by{1}, mean{0}, variance{0}, base;
     double size, over;
-    moments(std::span<const S> v, bool unbiased) : mean(0), variance(0), size(static_cast<double>(v.size())), over(unbiased ? size - 1 : size) {
-        for (const S& x : v) mean += x / constant<S>(size);
-        for (const S& x : v) variance += (x - mean) * (x - mean) / constant<S>(over);
+    moments(std::span<const S> v, bool unbiased, double epsilon) : size(static_cast<double>(v.size())), over(unbiased ? size - 1 : size) {
+        real_t<S> most(0);
+        for (const S& x : v) most = std::max(most, std::abs(guild::value(x)));
+        if (most > 0) by = S(to_one(most));
+        for (const S& x : v) mean += by * x / constant<S>(size);
+        for (const S& x : v) variance += (by * x - mean) * (by * x - mean) / constant<S>(over);
+        base = mean * mean + constant<S>(epsilon) * by * by;
     }
 };
 template <class S> S squared_variation(std::span<const S> v, bool unbiased, double epsilon) {
     if (v.size() < 2) return S(0);
-    const moments<S> m(v, unbiased);
-    const S base = m.mean * m.mean + constant<S>(epsilon);
-    return guild::value(base) == 0 ? S(0) : m.variance / base;
+    const moments<S> m(v, unbiased, epsilon);
+    return guild::value(m.base) == 0 ? S(0) : m.variance / m.base;
 }
 /// v = its gradient
 template <class S> void squared_variation_gradient(std::span<S> v, bool unbiased, double epsilon) {
-    const moments<S> m(v, unbiased);
-    const S base = m.mean * m.mean + constant<S>(epsilon), by_mean = constant<S>(2 / m.size) * m.variance * m.mean / (base * base);
-    const bool flat = v.size() < 2 || guild::value(base) == 0;
-    for (S& x : v) x = flat ? S(0) : constant<S>(2 / m.over) * (x - m.mean) / base - by_mean;
+    const moments<S> m(v, unbiased, epsilon);
+    const S by_mean = constant<S>(2 / m.size) * (m.variance / m.base) * (m.mean / m.base);
+    const bool flat = v.size() < 2 || guild::value(m.base) == 0;
+    for (S& x : v) x = flat ? S(0) : slope::held((constant<S>(2 / m.over) * (m.by * x - m.mean) / m.base - by_mean) * m.by);
 }
 /// f(i, e) for the slots i = t W + k of tokens that are not padding, with their expert.
 template <class S, class F> void each_slot(const routing<S>& r, F f) {

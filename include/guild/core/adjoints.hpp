@@ -54,7 +54,7 @@ template <class P, class S> void shared_backward(const P& p, view<const S> dy, v
                         dot += dy(t, h) * rows(t, h);
                         scaled(t, h) = f.v * dy(t, h);
                     }
-                    tp.shared_d_logit[t] = f.d * dot;
+                    tp.shared_d_logit[t] = slope::along(dot, f.d);
                 }
             });
             for (long t = 0; t < T; ++t)

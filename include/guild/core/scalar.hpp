@@ -42,6 +42,14 @@ template <class S> GUILD_HOST_DEVICE S logistic(S x) {
 /// log(1 + e^x), exact for every x: above 0 as x + log(1 + e^-x).
 template <class S> GUILD_HOST_DEVICE S softplus(S x) { return value(x) > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
 
+/// A power of two that brings a magnitude near 1: squares of what is multiplied by it neither overflow nor vanish.
+template <class R> GUILD_HOST_DEVICE constexpr R to_one(R magnitude) {
+    R by(1);
+    while (magnitude * by > R(0x1p32)) by = by * R(0x1p-32);
+    for (int e = 32; e <= -std::numeric_limits<R>::min_exponent * 4 / 5 && magnitude * by < R(0x1p-32); e += 32) by = by * R(0x1p32);
+    return by;
+}
+
 /// y = f(x): d f'(x), by x and y, for d on either side: a derivative carried forward or a gradient carried back. Where numbers leave the range of
 /// R, it is finite if the value is, and tends to its limit: where f no longer moves it is 0 whatever d, which may have overflowed inside of f.
 namespace slope {
@@ -62,6 +70,7 @@ template <class R> GUILD_HOST_DEVICE constexpr R held(R d) {
     } else return d;
 }
 }  // namespace detail
+using detail::along, detail::held;
 
 template <class R> GUILD_HOST_DEVICE R exp(R, R y, R d) { return detail::held(detail::along(d, y)); }
 template <class R> GUILD_HOST_DEVICE R log(R x, R, R d) { return detail::held(d / x); }

@@ -16,7 +16,9 @@ template <class S> GUILD_HOST_DEVICE S normal_gate(S x) {
 /// Its approximation by tanh (the same paper, section 2).
 template <class S> GUILD_HOST_DEVICE S tanh_gate(S x) {
     using R = real_t<S>;
-    return x * S(R(0.5)) * (S(1) + tanh(S(R(0.7978845608028654)) * (x + S(R(0.044715)) * x * x * x)));
+    constexpr R end = 8;  // from there on tanh is 1, and x^3 would overflow
+    const S z = value(x) > end ? S(end) : value(x) < -end ? S(-end) : x;
+    return x * S(R(0.5)) * (S(1) + tanh(S(R(0.7978845608028654)) * (z + S(R(0.044715)) * z * z * z)));
 }
 }  // namespace detail
 

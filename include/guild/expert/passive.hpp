@@ -30,14 +30,16 @@ template <class S> void forward(const S* w, const S* x, S factor, long H, S* out
 /// d_out [H] -> d_z [H] = by z, d_w [3, H] +=. By the difference of the logits: a1 a2 d_out . (z - v).
 template <class S> void backward(const S* w, const S* x, S factor, long H, const S* d_out, S* d_z, S* d_w) {
     const S s = difference(w, x, factor, H), own = logistic(s), learned = logistic(-s);
-    S slope(0);
-    for (long h = 0; h < H; ++h) slope += d_out[h] * (factor * x[h] - w[2 * H + h]);
-    slope = slope * own * learned;
+    const S both = own * learned;  // first: it may be 0, and the sum overflow
+    S by_s(0);
+    for (long h = 0; h < H; ++h) by_s += both * d_out[h] * (factor * x[h] - w[2 * H + h]);
+    by_s = slope::held(by_s);
     for (long h = 0; h < H; ++h) {
-        d_w[h] += slope * factor * x[h];
-        d_w[H + h] -= slope * factor * x[h];
+        const S by = slope::held(by_s * factor * x[h]);
+        d_w[h] += by;
+        d_w[H + h] -= by;
         d_w[2 * H + h] += learned * d_out[h];
-        d_z[h] = own * d_out[h] + slope * (w[h] - w[H + h]);
+        d_z[h] = own * d_out[h] + by_s * (w[h] - w[H + h]);
     }
 }
 

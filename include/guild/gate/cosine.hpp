@@ -26,11 +26,10 @@ struct cosine {
     template <class Row> GUILD_HOST_DEVICE void forward(const auto& t, Row& r) const {
         using S = typename Row::scalar;
         S p[room<Row>];
-        const S by = scale(t.learned[r.n.experts * dimension]) / length(project(t, r, p));
+        const S heat = scale(t.learned[r.n.experts * dimension]);
+        const S by = heat / length(project(t, r, p).square);
         r.each([&](int e) {
-            const S* const v = t.learned + e * dimension;
-            S dot(0), square(0);
-            for (int i = 0; i < dimension; ++i) dot += p[i] * v[i], square += v[i] * v[i];
+            const auto [square, dot, unit] = against(p, t.learned + e * dimension);
             r.score[e] = by * dot / length(square);
         });
     }
@@ -39,21 +38,21 @@ struct cosine {
         using S = typename Row::scalar;
         const int E = in.n.experts;
         S p[room<Row>];
-        const S square_p = project(t, in, p), n = length(square_p), heat = scale(t.learned[E * dimension]);
+        const auto [square_p, unit_p] = project(t, in, p);
+        const S n = length(square_p), heat = scale(t.learned[E * dimension]);
         const S all = out.sum([&](int e) { return g.score[e] * out.score[e]; });
         if (value(heat) < bound<S>()) g.learn(E * dimension, all);
         out.each([&](int e) {
             const S* const v = t.learned + e * dimension;
             S* const d = g.learned + e * dimension;
-            S square(0);
-            for (int i = 0; i < dimension; ++i) square += v[i] * v[i];
+            const auto [square, dot, unit] = against(p, v);
             const S along = held(square) ? S(0) : g.score[e] * out.score[e] / square;
-            g.score[e] = g.score[e] * heat / (n * length(square));  // by the dot product
-            for (int i = 0; i < dimension; ++i) d[i] += g.score[e] * p[i] - along * v[i];
+            g.score[e] = unit * (g.score[e] * heat / (n * length(square)));  // by the dot product
+            for (int i = 0; i < dimension; ++i) d[i] += g.score[e] * p[i] - unit * along * (unit * v[i]);
         });
         const S along = held(square_p) ? S(0) : all / square_p;
         for (int i = 0; i < dimension; ++i) {
-            p[i] = out.sum([&](int e) { return g.score[e] * t.learned[e * dimension + i]; }) - along * p[i];
+            p[i] = unit_p * (out.sum([&](int e) { return g.score[e] * t.learned[e * dimension + i]; }) - along * p[i]);
             if (bias) g.learn(E * dimension + 1 + i, p[i]);
             if (i >= E) g.add_extra(i - E, p[i]);
         }
@@ -70,8 +69,11 @@ private:
         const S s = exp(log_scale);
         return value(s) < bound<S>() ? s : S(bound<S>());
     }
-    /// p [d] =, on every lane; its squared length.
-    template <class Row, class S> GUILD_HOST_DEVICE S project(const auto& t, const Row& r, S* p) const {
+    /// A vector whose square overflows is taken times a power of two: a cosine does not change.
+    template <class S> struct projected { S square, unit; };
+    template <class S> struct measured { S square, dot, unit; };
+    /// p [d] = the projection times unit, on every lane; its squared length.
+    template <class Row, class S> GUILD_HOST_DEVICE projected<S> project(const auto& t, const Row& r, S* p) const {
         const int E = r.n.experts;
         S square(0);
         for (int i = 0; i < dimension; ++i) {
@@ -79,7 +81,29 @@ private:
             if (bias) p[i] += t.learned[E * dimension + 1 + i];
             square += p[i] * p[i];
         }
-        return square;
+        if (is_finite(value(square))) return {square, S(1)};
+        const S unit = unit_of(p);
+        square = S(0);
+        for (int i = 0; i < dimension; ++i) p[i] = unit * p[i], square += p[i] * p[i];
+        return {square, unit};
+    }
+    /// Of unit v [d]: its squared length, and its product with p.
+    template <class S> GUILD_HOST_DEVICE measured<S> against(const S* p, const S* v) const {
+        S dot(0), square(0);
+        for (int i = 0; i < dimension; ++i) dot += p[i] * v[i], square += v[i] * v[i];
+        if (is_finite(value(square)) && is_finite(value(dot))) return {square, dot, S(1)};
+        const S unit = unit_of(v);
+        dot = square = S(0);
+        for (int i = 0; i < dimension; ++i) dot += p[i] * (unit * v[i]), square += unit * v[i] * (unit * v[i]);
+        return {square, dot, unit};
+    }
+    template <class S> GUILD_HOST_DEVICE S unit_of(const S* v) const {
+        real_t<S> most(0);
+        for (int i = 0; i < dimension; ++i) {
+            const real_t<S> size = value(v[i]) < 0 ? -value(v[i]) : value(v[i]);
+            most = size > most ? size : most;
+        }
+        return S(to_one(most));
     }
 };
 

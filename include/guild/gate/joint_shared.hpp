@@ -22,12 +22,12 @@ struct joint_shared {
         using S = typename Row::scalar;
         S part[decltype(in.n)::max_extra], dot(0);
         const S share = one_over_sum(in, part), factor = S(static_cast<typename Row::real>(scale)) * share;
-        for (int k = 0; k < in.n.slots; ++k) dot += g.weight[k] * in.weight[k] * share;
-        for (int i = 0; i < shared; ++i) dot += g.extra_at(i) * part[i] * share;
-        for (int k = 0; k < in.n.slots; ++k) g.weight[k] = factor * (g.weight[k] - dot);
+        for (int k = 0; k < in.n.slots; ++k) dot += g.weight[k] * (in.weight[k] * share);
+        for (int i = 0; i < shared; ++i) dot += g.extra_at(i) * (part[i] * share);
+        for (int k = 0; k < in.n.slots; ++k) g.weight[k] = slope::held(factor * (g.weight[k] - dot));
         for (int i = 0; i < shared; ++i) {
             const S by = g.extra_at(i);
-            g.set_extra(i, factor * (by - dot) * part[i] * (S(1) - part[i]));
+            g.set_extra(i, factor * part[i] * (by - dot) * (S(1) - part[i]));
         }
     }
 

@@ -81,7 +81,7 @@ struct unit_sum {
     }
     GUILD_HOST_DEVICE void backward(auto in, auto out, auto g) const {
         const auto s = total(in), dot = out.sum([&](int i) { return g[i] * out[i]; });
-        out.each([&](int i) { g[i] = value(s) == 0 ? s : (g[i] - dot) / s; });
+        out.each([&](int i) { g[i] = value(s) == 0 ? s : slope::held((g[i] - dot) / s); });
     }
 
 private:

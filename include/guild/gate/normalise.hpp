@@ -20,7 +20,7 @@ struct unit_max {
         using S = typename V::scalar;
         const S s = in.sum([&](int i) { return in[i]; }), by = held(s) ? bound<S>() : s;
         const S dot = held(s) ? S(0) : out.sum([&](int i) { return g[i] * out[i]; });
-        out.each([&](int i) { g[i] = value(by) == 0 ? S(0) : (g[i] - dot) / by; });
+        out.each([&](int i) { g[i] = value(by) == 0 ? S(0) : slope::held((g[i] - dot) / by); });
     }
 
 private:
@@ -41,8 +41,8 @@ struct unit_norm {
         using S = typename V::scalar;
         const S n = norm<S>(in), dot = out.sum([&](int i) { return g[i] * out[i]; });
         out.each([&](int i) {  // d n / d v_i = sign(v_i) |v_i / n|^(p - 1)
-            const S slope = value(in[i]) == 0 ? S(p == 1) : power(size(out[i]), p - 1);
-            g[i] = value(n) == 0 ? S(0) : (g[i] - (value(in[i]) < 0 ? -dot : dot) * slope) / n;
+            const S rate = value(in[i]) == 0 ? S(p == 1) : power(size(out[i]), p - 1);
+            g[i] = value(n) == 0 ? S(0) : slope::held((g[i] - (value(in[i]) < 0 ? -dot : dot) * rate) / n);
         });
     }
 
@@ -51,9 +51,12 @@ private:
     template <class S> GUILD_HOST_DEVICE static S power(S v, double e) {
         return value(v) == 0 ? S(e == 0) : e == 0 ? S(1) : e == 1 ? v : exp(S(static_cast<real_t<S>>(e)) * log(v));
     }
+    /// For p > 1 relative to the largest, whose power neither overflows nor vanishes.
     template <class S> GUILD_HOST_DEVICE S norm(auto v) const {
-        const S s = v.sum([&](int i) { return power(size(S(v[i])), p); });
-        return power(s, 1 / p);
+        if (p == 1) return v.sum([&](int i) { return size(S(v[i])); });
+        const S top(v.max([&](int i) { return value(size(S(v[i]))); }));
+        if (!(value(top) > 0)) return S(0);
+        return top * power(v.sum([&](int i) { return power(size(S(v[i])) / top, p); }), 1 / p);
     }
 };
 

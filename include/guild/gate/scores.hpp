@@ -11,7 +11,9 @@ struct sqrt_softplus {
     }
     template <class V> GUILD_HOST_DEVICE void backward(auto in, auto out, V g) const {
         using S = typename V::scalar;
-        out.each([&](int i) { g[i] = value(out[i]) == 0 ? S(0) : g[i] * logistic(in[i]) / (S(2) * out[i]); });  // 0: underflow, where it tends to 0
+        out.each([&](int i) {  // half the root of e^v where that is all that is left of log(1 + e^v); 0 where it has underflowed
+            g[i] = g[i] * (value(in[i]) < -80 ? S(real_t<S>(0.5)) * out[i] : logistic(in[i]) / (S(2) * out[i]));
+        });
     }
 };
 
