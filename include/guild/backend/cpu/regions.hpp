@@ -1,5 +1,6 @@
 #pragma once
 #include <guild/backend/cpu/table.hpp>
+#include <guild/core/host_device.hpp>
 
 #if defined(__x86_64__)
 #include <immintrin.h>  // before any region: the intrinsics carry their own targets
