@@ -80,6 +80,7 @@ set(guild_headers
     include/guild/core/mxfp4.hpp
     include/guild/core/packed_weights.hpp
     include/guild/core/parts.hpp
+    include/guild/core/present.hpp
     include/guild/core/quantise.hpp
     include/guild/core/random.hpp
     include/guild/core/random_weights.hpp

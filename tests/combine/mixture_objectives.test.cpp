@@ -180,6 +180,39 @@ TEST_CASE("blend_error: equation 1.1 and its gradients") {
         same_slope(s, dx, grad, 2, [](auto& along) { return along.cooperation(); });
     }
 }
+TEST_CASE("mixture objectives: padded tokens may hold anything, and count as if they were not there") {
+    constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+    for (seed = 1; seed <= 100; ++seed) {
+        CAPTURE(seed);
+        scene<crowded_gate, double> all(2);
+        const auto h = static_cast<std::size_t>(all.H);
+        std::vector<double> x, target;
+        for (std::size_t t = 0; t < static_cast<std::size_t>(all.T); ++t)
+            for (std::size_t i = t * h; i < (t + 1) * h; ++i) {
+                if (all.pad[t]) all.x[i] = all.target[i] = nan;
+                else x.push_back(all.x[i]), target.push_back(all.target[i]);
+            }
+        all.forward();
+        const long n = static_cast<long>(x.size()) / all.H;
+        std::vector<double> y(x.size()), dy(all.size(), 9), some_dy(x.size(), 9), dx(all.size()), some_dx(x.size());
+        tape<double> tp;
+        all.layer().forward({x.data(), n, all.H}, {y.data(), n, all.H}, tp);
+        CHECK(blend_error(all.wanted(), {all.y.data(), all.T, all.H}, view<double>(dy.data(), all.T, all.H), all.side.padding) ==
+              blend_error({target.data(), n, all.H}, {y.data(), n, all.H}, view<double>(some_dy.data(), n, all.H)));
+        for (std::size_t t = 0, i = 0; t < static_cast<std::size_t>(all.T); ++t)
+            for (std::size_t k = t * h; k < (t + 1) * h; ++k) CHECK(dy[k] == (all.pad[t] ? 0 : some_dy[i++]));
+        CHECK(mixture_likelihood(all.wanted(), all.tp) == mixture_likelihood({target.data(), n, all.H}, tp));
+        weights<mixture<crowded_gate>, double> grad(all.m), some_grad(all.m);
+        all.layer().backward({dx.data(), all.T, all.H}, grad, all.tp);
+        all.layer().backward({some_dx.data(), n, all.H}, some_grad, tp);
+        each_tensor([](const char* name, const auto& a, const auto& b) { CHECK_MESSAGE(a == b, name); }, grad, some_grad);
+        for (std::size_t t = 0, i = 0; t < static_cast<std::size_t>(all.T); ++t)
+            for (std::size_t k = t * h; k < (t + 1) * h; ++k) CHECK(dx[k] == (all.pad[t] ? 0 : some_dx[i++]));
+    }
+    const bool one[1] = {};
+    double x[6] = {}, dy[6];
+    CHECK_THROWS_AS(blend_error({x, 3, 2}, {x, 3, 2}, view<double>{dy, 3, 2}, one), shape_error);
+}
 TEST_CASE("mixture_likelihood: no NaN and finite gradients at any distance, and with weights that underflow") {
     for (seed = 1; seed <= 100; ++seed) {
         CAPTURE(seed);

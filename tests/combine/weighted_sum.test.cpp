@@ -81,7 +81,9 @@ template <bool WeighsInput> void whole(residual kind) {
     const view<const double> x(q.x.data(), T, H), by(dy.data(), T, H);
     combine::backward<WeighsInput>(plain_loops, kind, q.c, q.p, view<const double>(q.rows.data(), q.p.rows, H), x, by,
                                    view<double>(d_rows.data(), q.p.rows, H), view<double>(d_weight.data(), T, W));
-    combine::residual_backward(plain_loops, kind, q.c, q.p, by, view<double>(dx.data(), T, H));
+    guild::present_tokens all;
+    all.find({}, T);
+    combine::residual_backward(plain_loops, kind, q.c, q.p, all, by, view<double>(dx.data(), T, H));
     CHECK(close(d_rows, derivative<WeighsInput>(kind, &problem<dual<double>>::rows, dy)));
     CHECK(close(dx, derivative<WeighsInput>(kind, &problem<dual<double>>::x, dy)));
     auto exact = derivative<WeighsInput>(kind, &problem<dual<double>>::weight, dy);

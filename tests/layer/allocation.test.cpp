@@ -31,17 +31,21 @@ template <class Layer> struct calls {
         : layer(l), T(tokens), x(T, l.model().config.hidden), dy(T, x.cols()), y(T, x.cols()), dx(T, x.cols()), gradient(l.model()) {
         x.random(1), dy.random(2);
     }
-    long infer(long n) {
-        return allocations([&] { layer.forward(rows(x, n), rows(y, n), ws); });
+    long infer(long n, bool padded = false) {
+        return allocations([&] { layer.forward(rows(x, n), rows(y, n), ws, {.padding = padding(n, padded)}); });
     }
-    long train(long n) {
+    long train(long n, bool padded = false) {
         return allocations([&] {
-            layer.forward(rows(x, n), rows(y, n), tape, {.training = true});
+            layer.forward(rows(x, n), rows(y, n), tape, {.padding = padding(n, padded), .training = true});
             layer.backward(rows(dy, n), rows(dx, n), gradient, tape);
         });
     }
 
 private:
+    static std::span<const bool> padding(long n, bool padded) {
+        static constexpr bool some[70] = {true, false, false, true};
+        return {some, padded ? static_cast<std::size_t>(n) : 0};
+    }
     static guild::view<S> rows(test::matrix<S>& m, long n) { return {m.all().data, n, m.cols()}; }
 };
 
@@ -50,11 +54,12 @@ template <class Layer> void check(const Layer& layer) {
         calls c(layer, 70);
         c.ws.reserve(layer, 70);
         c.tape.reserve(layer, 70);
-        for (const long n : {70, 1, 0, 33, 70}) {
-            CAPTURE(n);
-            CHECK(c.infer(n) == 0);
-            CHECK(c.train(n) == 0);
-        }
+        for (const long n : {70, 1, 0, 33, 70})
+            for (const bool padded : {true, false}) {
+                CAPTURE(n);
+                CHECK(c.infer(n, padded) == 0);
+                CHECK(c.train(n, padded) == 0);
+            }
     }
     {
         calls c(layer, 70);

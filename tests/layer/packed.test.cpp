@@ -48,14 +48,15 @@ struct forwards {
     test::matrix<float> x, y, kept;
     guild::workspace<float> ws{};
     guild::tape<float> tape{};
+    guild::batch side{};
     forwards(long H, const std::vector<long>& token, const test::batch_places& at = {})
         : x(static_cast<long>(token.size()), H, at.x), y(x.rows(), H, at.y), kept(x.rows(), H, at.dx) {
         for (long r = 0; r < x.rows(); ++r)
             for (long h = 0; h < H; ++h) x(r, h) = static_cast<float>(2 * guild::uniform(8, 0, token[static_cast<std::size_t>(r)], h) - (h > 0));
     }
     template <class Layer> forwards& run(const Layer& layer) {
-        layer.forward(x, y, ws);
-        layer.forward(x, kept, tape);
+        layer.forward(x, y, ws, side);
+        layer.forward(x, kept, tape, side);
         return *this;
     }
 };
@@ -135,6 +136,31 @@ TEST_CASE("packed weights: bits of a token, any companions, order, threads and a
                    test::same_bits(row(some.kept, r), row(whole[n].kept, token[static_cast<std::size_t>(r)]));
         CHECK(same);
         CHECK((some.x.intact() && some.y.intact() && some.kept.intact()));
+    }
+}
+
+TEST_CASE("packed weights: padded rows that nobody filled leave the bits of the others alone") {
+    constexpr float garbage[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 1e30f};
+    for (const subject& s : subjects()) {
+        CAPTURE(s.name);
+        forwards whole(s.H, test::first_tokens(40));
+        s.run(whole, test::pool_of(2));
+        for (const long first : {0L, 13L, 33L}) {
+            CAPTURE(first);
+            bool padding[40] = {};
+            forwards some(s.H, test::first_tokens(40));
+            for (long t = first; t < first + 7; ++t) {
+                padding[t] = true;
+                for (long h = 0; h < s.H; ++h) some.x(t, h) = garbage[(t + h) % 3];
+            }
+            some.side.padding = padding;
+            s.run(some, test::pool_of(2));
+            for (long t = 0; t < 40; ++t) {
+                if (padding[t]) continue;
+                CHECK(test::same_bits(row(some.y, t), row(whole.y, t)));
+                CHECK(test::same_bits(row(some.kept, t), row(whole.kept, t)));
+            }
+        }
     }
 }
 

@@ -22,20 +22,24 @@ namespace detail {
 inline double random(int stream, long i) { return 2 * guild::uniform(77, stream, 0, i) - 1; }
 inline std::size_t pick(std::size_t n, long i) { return static_cast<std::size_t>(static_cast<double>(n) * guild::uniform(78, 0, 0, i)); }
 
-/// sum dy y + the losses of one batch, as a function of x and the weights.
+/// sum dy y over the tokens that are not padding + the losses of one batch, as a function of x and the weights.
 template <class Model, class S> struct objective {
     guild::weights<Model, S> w;
     std::vector<S> x, y;
-    std::vector<double> dy;
+    std::vector<double> dy, given;  ///< given: dy, NaN for padded tokens
     const guild::batch& side;
     guild::tape<S> tape{};
 
     objective(const guild::weights<Model, double>& from, const std::vector<double>& at, const guild::batch& b)
-        : w(from.model), x(at.begin(), at.end()), y(at.size()), dy(at.size()), side(b) {
+        : w(from.model), x(at.begin(), at.end()), y(at.size()), dy(at.size()), given(at.size()), side(b) {
         guild::each_tensor([](const char*, auto& to, const auto& t) { to.assign(t.begin(), t.end()); }, w, from);
         w.state = from.state;
         w.table = from.table;
-        for (std::size_t i = 0; i < dy.size(); ++i) dy[i] = random(0, static_cast<long>(i));
+        for (std::size_t i = 0; i < dy.size(); ++i) {
+            const bool padded = guild::gate::padded(b, static_cast<long>(i) / H());
+            dy[i] = padded ? 0 : random(0, static_cast<long>(i));
+            given[i] = padded ? std::numeric_limits<double>::quiet_NaN() : dy[i];
+        }
     }
     long H() const { return w.model.config.hidden; }
     long T() const { return static_cast<long>(x.size()) / H(); }
@@ -64,7 +68,7 @@ template <class Model> struct gradient {
     std::vector<double> dx;
 
     explicit gradient(const objective<Model, double>& o) : w(o.w.model), dx(o.x.size(), std::numeric_limits<double>::quiet_NaN()) {}
-    void add(objective<Model, double>& o) { o.layer().backward({o.dy.data(), o.T(), o.H()}, {dx.data(), o.T(), o.H()}, w, o.tape); }
+    void add(objective<Model, double>& o) { o.layer().backward({o.given.data(), o.T(), o.H()}, {dx.data(), o.T(), o.H()}, w, o.tape); }
     std::vector<const std::vector<double>*> all() {
         std::vector<const std::vector<double>*> list{&dx};
         guild::each_tensor([&](const char*, auto& t) { list.push_back(&t); }, w);

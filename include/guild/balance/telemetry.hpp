@@ -18,7 +18,7 @@ namespace guild::inline v0 {
 struct telemetry {
     /// One batch or many: counts, entropy and maximal violation, and
     struct tally : load {
-        long tokens = 0;   ///< T, padded ones included
+        long tokens = 0;   ///< T without padding
         long dropped = 0;  ///< rows that a token asked for and no expert took: capacity, sampling
     };
     tally last;  ///< the last batch
@@ -47,17 +47,18 @@ struct telemetry {
         const auto n = layer.model().extent();
         if (!ws.filled || !(ws.by == layer_numbers{layer.model().config, n.experts, n.extra, n.slots}))
             detail::raise<argument_error>("guild::telemetry: the workspace is empty or another layer's, expected one that this layer has filled");
-        add(n.experts, ws.gate.choice, ws.gate.template asked<decltype(layer.model().stages())>());
+        add(n.experts, ws.gate.choice, ws.gate.template asked<decltype(layer.model().stages())>(), ws.gate.present.count());
     }
-    /// A choice [T, W] among `experts`, each entry below that or no_expert, and what was asked for before drops, [T, W].
-    template <class S> void add(int experts, const choice<S>& c, const int* asked) {
+    /// A choice [T, W] among `experts`, each entry below that or no_expert, and what was asked for before drops, [T, W], by `tokens` of the T,
+    /// those that are not padding; < 0: by all.
+    template <class S> void add(int experts, const choice<S>& c, const int* asked, long tokens = -1) {
         const auto E = static_cast<std::size_t>(experts), W = static_cast<std::size_t>(c.slots);
         if (batches == 0) all.count.assign(E, 0), last.count.resize(E), pair.assign(E * E, 0);
         if (all.count.size() != E) detail::raise<shape_error>("guild::telemetry: a batch of ", experts, " experts, expected ", all.count.size());
         if (chosen_.size() < W) chosen_.resize(W);
         last.count.assign(E, 0);
         last.total = last.dropped = 0;
-        last.tokens = c.tokens;
+        last.tokens = tokens < 0 ? c.tokens : tokens;
         for (long t = 0; t < c.tokens; ++t) {
             std::size_t have = 0;  // experts of this token, each once
             for (long i = t * c.slots; i < (t + 1) * c.slots; ++i)

@@ -65,16 +65,20 @@ template <class S> S mixture_likelihood(view<const std::type_identity_t<S>> targ
     return sum;
 }
 
-/// Experts cooperate: sum_t |target_t - y_t|^2, eq. 1.1, with y the output of a layer; dy [T, H] = its gradient, for layer.backward.
-template <class S> S blend_error(view<const std::type_identity_t<S>> target, view<const std::type_identity_t<S>> y, view<S> dy) {
+/// Experts cooperate: sum_t |target_t - y_t|^2, eq. 1.1, with y the output of a layer; dy [T, H] = its gradient, for layer.backward. Tokens that
+/// `padding` [T] names do not count, whatever is there.
+template <class S>
+S blend_error(view<const std::type_identity_t<S>> target, view<const std::type_identity_t<S>> y, view<S> dy, std::span<const bool> padding = {}) {
     check::shape("y", y, target.rows, target.cols);
     check::shape("dy", dy, target.rows, target.cols);
     check::shape("target", target, target.rows, target.cols);
     check::apart("dy", dy, "target", target);
+    check::list("padding", padding, target.rows);
     S sum(0);
     for (long t = 0; t < target.rows; ++t)
         for (long h = 0; h < target.cols; ++h) {
-            const S off = y(t, h) - target(t, h);
+            const bool counts = padding.empty() || !padding[static_cast<std::size_t>(t)];
+            const S off = counts ? y(t, h) - target(t, h) : S(0);
             sum += off * off;
             dy(t, h) = S(2) * off;
         }

@@ -1,5 +1,6 @@
 #pragma once
 #include <guild/combine/residual.hpp>
+#include <guild/core/present.hpp>
 #include <guild/dispatch/plan.hpp>
 
 /// Step 4 of 4, combine: y += sum of weight row over a token's rows in ascending expert id, then the residual. A gate that
@@ -83,11 +84,13 @@ void input_backward(const B& b, const choice<S>& c, const plan& p, view<const S>
     });
 }
 
-/// dy [T, H] -> dx [T, H] +=: what the residual passes on.
-template <class B, class S> void residual_backward(const B& b, residual kind, const choice<S>& c, const plan& p, view<const S> dy, view<S> dx) {
+/// dy [T, H] -> dx [T, H] += what the residual passes on to the tokens that are present.
+template <class B, class S>
+void residual_backward(const B& b, residual kind, const choice<S>& c, const plan& p, const present_tokens& present, view<const S> dy, view<S> dx) {
     if (kind == residual::none) return;
-    b.each(c.tokens, [&](long begin, long end) {
-        for (long t = begin; t < end; ++t) {
+    b.each(present.count(), [&](long begin, long end) {
+        for (long i = begin; i < end; ++i) {
+            const long t = present[i];
             const S keep = kind == residual::plain ? S(1) : detail::rest(c, p, t);
             for (long h = 0; h < dx.cols; ++h) dx(t, h) += keep * dy(t, h);
         }

@@ -13,7 +13,7 @@ struct given_draws {
 /// Everything about a batch that is not x. All of it is optional; a list that is given has the length stated here.
 struct batch {
     std::span<const int> token_id{};   ///< [T] ids in the vocabulary: routers that hash them
-    std::span<const bool> padding{};   ///< [T] true: the token is routed nowhere and counts in no loss
+    std::span<const bool> padding{};   ///< [T] true: the token is routed nowhere and counts in no loss and no gradient, whatever its rows hold
     std::span<const int> sequence{};   ///< [B + 1] sequence b is tokens [sequence[b], sequence[b + 1])
     long first = 0;                    ///< position of token 0; token t has position first + t ...
     std::span<const long> position{};  ///< [T] ... or this one. Random draws depend on positions, not on rows

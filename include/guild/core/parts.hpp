@@ -128,13 +128,15 @@ template <class Model, class Format, class Backend> struct parts {
     }
 };
 
-/// All T rows as one group.
+/// Rows [0, T) as one group, row r that of token source[r], or r.
 template <class S> struct one_group {
     int offset[2];
-    explicit one_group(long T) : offset{0, static_cast<int>(T)} {}
-    operator groups<S>() const { return {1, offset}; }
+    const int* source;
+    explicit one_group(long T, const int* from = nullptr) : offset{0, static_cast<int>(T)}, source(from) {}
+    explicit one_group(const present_tokens& present) : one_group(present.count(), present.source()) {}
+    operator groups<S>() const { return {1, offset, source}; }
     /// For the router, whose products no backend rounds.
-    groups<S> exact() const { return {1, offset, nullptr, nullptr, true}; }
+    groups<S> exact() const { return {1, offset, source, nullptr, true}; }
 };
 
 }  // namespace guild::inline v0

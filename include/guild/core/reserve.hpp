@@ -28,6 +28,7 @@ template <class P> void reserve(const P& p, auto& ws, long T, long R) {
     const bool keep_h = WS::keeps || !P::fused_up;
 
     ws.gate.choice.resize(T, static_cast<int>(W));
+    ws.gate.present.reserve(T);
     if (stages::across < stages::size) {
         ws.gate.score.shape(T, E);
         ws.gate.wanted.shape(T, W);
@@ -49,7 +50,7 @@ template <class P> void reserve(const P& p, auto& ws, long T, long R) {
     ws.rows.shape(R, H);
     if (keep_h) ws.shared_h.shape(T, P::inputs * G);
     ws.shared_a.shape(T, G);
-    if (P::shared_learns) ws.shared_rows.shape(T, H);
+    if (G > 0 && (P::shared_learns || WS::keeps)) ws.shared_rows.shape(T, H);
 
     if constexpr (WS::keeps) {
         if (P::model_has_losses) ws.scored_logits.shape(T, E), ws.scores.shape(T, E), ws.d_scored_logits.shape(T, E), ws.d_scores.shape(T, E);
@@ -69,7 +70,8 @@ template <class P> void reserve(const P& p, auto& ws, long T, long R) {
         ws.d_read.shape(R, H);
         ws.d_a.shape(R, F);
         ws.d_h.shape(R, P::inputs * F);
-        if (P::shared_learns) ws.shared_d_rows.shape(T, H), ws.shared_d_logit.shape(1, T);
+        if (G > 0) ws.shared_d_rows.shape(T, H);
+        if (P::shared_learns) ws.shared_d_logit.shape(1, T);
         ws.shared_d_a.shape(T, G);
         ws.shared_d_h.shape(T, P::inputs * G);
         ws.partial.shape((T + gate::learned_chunk - 1) / gate::learned_chunk, p.model.stages().learned(p.model.extent().experts));

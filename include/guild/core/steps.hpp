@@ -2,6 +2,8 @@
 #include <guild/combine/weighted_sum.hpp>
 #include <guild/core/parts.hpp>
 
+#include <algorithm>
+
 /// The steps of a forward, in the order of layer.hpp: shapes are made here, arithmetic is done by what they call.
 /// `ws` is a workspace (inference) or a tape (training); a tape keeps what the adjoints read.
 namespace guild::inline v0::step {
@@ -13,8 +15,10 @@ template <class P, class S> void logits(const P& p, view<const S> x, const batch
     if constexpr (P::changes_input) {
         const view<S> changed = ws.read.shape(x.rows, p.H());
         p.backend.each(x.rows, [&](long begin, long end) {
-            for (long t = begin; t < end; ++t)
-                p.model.gate.input().forward(gate::token_at(t, side, p.w.gate, nullptr), x.row(t), p.H(), p.w.input, changed.row(t));
+            for (long t = begin; t < end; ++t) {
+                if (gate::padded(side, t)) std::fill_n(changed.row(t), p.H(), S(0));
+                else p.model.gate.input().forward(gate::token_at(t, side, p.w.gate, nullptr), x.row(t), p.H(), p.w.input, changed.row(t));
+            }
         });
         read = changed;
     }
@@ -98,13 +102,13 @@ template <class P, class S> void routed(const P& p, view<const S> x, auto& ws) {
 }
 
 namespace detail {
-/// a [T, G] by the weights of the shared experts, each of which owns G / S columns.
-template <class P, class S> view<S> weigh_shared(const P& p, view<const S> a, auto& ws) {
+/// a [T, G] of the rows g by the weights of the shared experts, each of which owns G / S columns.
+template <class P, class S> view<S> weigh_shared(const P& p, const groups<S>& g, view<const S> a, auto& ws) {
     const long shared = p.model.config.shared_experts, width = a.cols / shared;
     const view<S> weighted = ws.shared_weighted.shape(a.rows, a.cols);
     p.backend.each(a.rows, [&](long begin, long end) {
-        for (long t = begin; t < end; ++t)
-            for (long i = 0; i < a.cols; ++i) weighted(t, i) = a(t, i) * ws.gate.shared[t * shared + i / width];
+        for (long r = begin; r < end; ++r)
+            for (long t = g.from(r), i = 0; i < a.cols; ++i) weighted(r, i) = a(r, i) * ws.gate.shared[t * shared + i / width];
     });
     return weighted;
 }
@@ -114,27 +118,34 @@ template <class S> void zero(view<S> y) {
 }
 }  // namespace detail
 
-/// y = shared(x), or 0
+/// y = shared(x), or 0. A tape has the rows of padded tokens last, so that the adjoint's sums leave them out.
 template <class P, class S> void shared(const P& p, view<const S> x, view<S> y, auto& ws) {
     using WS = std::remove_cvref_t<decltype(ws)>;
     const long T = x.rows, G = p.G();
     if (G == 0) return detail::zero(y);
-    const one_group<S> all(T);
+    const one_group<S> all(T, WS::keeps ? ws.gate.present.source() : nullptr);
+    const groups<S> g = all;
     const view<S> h = P::fused_up && !WS::keeps ? view<S>{} : ws.shared_h.shape(T, P::inputs * G);
     view<S> a = ws.shared_a.shape(T, G);
-    const view<S> rows = P::shared_learns ? ws.shared_rows.shape(T, p.H()) : y;
-    expert::up(p.backend, p.model.activation, groups<S>(all), x, p.w.shared, h, a);
-    if constexpr (P::weighs_shared) a = detail::weigh_shared(p, view<const S>(a), ws);
-    expert::down(p.backend, groups<S>(all), view<const S>(a), p.w.shared, rows);
-    if constexpr (P::shared_learns)
-        p.backend.each(T, [&](long begin, long end) {
-            for (long t = begin; t < end; ++t) {
+    const bool in_place = !P::shared_learns && !g.source;
+    const view<S> rows = in_place ? y : ws.shared_rows.shape(T, p.H());
+    expert::up(p.backend, p.model.activation, g, x, p.w.shared, h, a);
+    if constexpr (P::weighs_shared) a = detail::weigh_shared(p, g, view<const S>(a), ws);
+    expert::down(p.backend, g, view<const S>(a), p.w.shared, rows);
+    if (in_place) return;
+    p.backend.each(T, [&](long begin, long end) {
+        for (long r = begin; r < end; ++r) {
+            const long t = g.from(r);
+            if constexpr (P::shared_learns) {
                 S dot(0);
                 for (long i = 0; i < p.H(); ++i) dot += p.w.shared_gate[i] * x(t, i);
                 const S f = p.model.shared.factor(dot);
-                for (long i = 0; i < p.H(); ++i) y(t, i) = f * rows(t, i);
+                for (long i = 0; i < p.H(); ++i) y(t, i) = f * rows(r, i);
+            } else {
+                for (long i = 0; i < p.H(); ++i) y(t, i) = rows(r, i);
             }
-        });
+        }
+    });
 }
 
 /// y += sum of weight row, and the residual

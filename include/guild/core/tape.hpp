@@ -36,7 +36,7 @@ template <class S> struct workspace {
     buffer<S> h, a, rows;          ///< [R, inputs F], [R, F], [R, H]
     buffer<S> factor;              ///< [R] weight of the row, where the gate weighs the input
     buffer<S> shared_h, shared_a;  ///< [T, inputs G], [T, G], G the width of the shared network
-    buffer<S> shared_rows;         ///< [T, H] where the shared policy learns
+    buffer<S> shared_rows;         ///< [T, H] where the shared policy learns, or a batch of a tape has padding
     passed_logits<S> passed;       ///< of the caller
     long max_tokens = -1, max_rows = -1;
     bool filled = false;  ///< a forward has run to its end
@@ -46,13 +46,14 @@ template <class S> struct workspace {
     template <class Layer> void reserve(const Layer& layer, long tokens, long most = -1) { layer.reserve(*this, tokens, most); }
 };
 
-/// A workspace whose contents backward reads: x (borrowed), logits, choice, plan, h, a, rows.
+/// A workspace whose contents backward reads: x (borrowed), logits, choice, plan, h, a, rows. Rows of shared networks are in the order of
+/// gate.present: those of padded tokens last.
 template <class S> struct tape : workspace<S> {
     static constexpr bool keeps = true;
     view<const S> x;
     batch side;
     buffer<S> scored_logits, scores;                  ///< [T, E] where the model has losses
-    buffer<S> d_logits, d_weight;                     ///< [T, P], [T, W]
+    buffer<S> d_logits, d_weight;                     ///< [T, P], after a backward without the rows of padded tokens; [T, W]
     buffer<S> d_scored_logits, d_scores;              ///< [T, E]
     buffer<S> d_shared;                               ///< [T, S] by the weights of the shared experts
     buffer<S> d_router_read;                          ///< [T, H] by what the router read

@@ -11,7 +11,7 @@ template <class S> struct snapshot {
     std::vector<S> weight;        ///< [W]
 };
 
-/// Token t before the first stage and after each: size + 1 snapshots. Allocates.
+/// Token t before the first stage and after each: size + 1 snapshots, all alike for a padded token. Allocates.
 template <class Model, class S>
 std::vector<snapshot<S>> inspect(const Model& m, const gate_data<S>& data, const batch& side, view<const S> logit, const gate_result<S>& result,
                                  long t) {
@@ -30,7 +30,9 @@ std::vector<snapshot<S>> inspect(const Model& m, const gate_data<S>& data, const
     row r = load<row>(extent, logit.row(t));
     const auto token = token_at(t, side, data, pipeline::across < pipeline::size ? &result.decided[t * long(extent.slots)] : nullptr);
     keep(r);
-    [&]<int... Index>(std::integer_sequence<int, Index...>) { ((stages.template forward<Index, Index + 1>(token, r), keep(r)), ...); }
+    [&]<int... Index>(std::integer_sequence<int, Index...>) {
+        ((padded(side, t) ? void() : stages.template forward<Index, Index + 1>(token, r), keep(r)), ...);
+    }
     (std::make_integer_sequence<int, pipeline::size>{});
     return seen;
 }

@@ -1,5 +1,6 @@
 #pragma once
 #include <guild/core/error.hpp>
+#include <guild/core/present.hpp>
 #include <guild/core/scratch.hpp>
 #include <guild/dispatch/choice.hpp>
 #include <guild/gate/pipeline.hpp>
@@ -27,6 +28,7 @@ template <class S> struct gate_result {
     buffer<long> counters;        ///< scratch of `decide`
     buffer<rank<real_t<S>>> ranks;
     buffer<S> score;  ///< [T, E] what `decide` saw
+    present_tokens present;
 
     /// [T, W] what the tokens asked for, before anything was dropped.
     template <class Pipeline> const int* asked() const { return Pipeline::across < Pipeline::size ? wanted.data() : choice.expert.data(); }
@@ -34,7 +36,7 @@ template <class S> struct gate_result {
 
 namespace gate {
 
-/// Tokens whose gradients of learned numbers are summed together; the partial sums are then added in order.
+/// Tokens, padding not counted, whose gradients of learned numbers are summed together; the partial sums are then added in order.
 constexpr long learned_chunk = 64;
 
 template <class S> token<S> token_at(long t, const batch& side, const gate_data<S>& d, const int* decided) {
@@ -90,6 +92,7 @@ void forward(const B& b, const Model& m, const gate_data<S>& data, const batch& 
     const long T = logit.rows, E = extent.experts, W = extent.slots;
     choice<S>& c = result.choice;
     c.resize(T, extent.slots);
+    result.present.find(side, T);
     if constexpr (weighs_shared<Model>) result.shared.shape(T, extent.extra);
 
     if constexpr (across < size) {
@@ -118,7 +121,8 @@ void forward(const B& b, const Model& m, const gate_data<S>& data, const batch& 
     });
 }
 
-/// What balance losses read: logits [T, E] as scored, after the stages that change logits, and scores [T, E], after the last `score` stage.
+/// What balance losses read: logits [T, E] as scored, after the stages that change logits, and scores [T, E], after the last `score` stage;
+/// 0 for padded tokens.
 template <class B, class Model, class S>
 void scores(const B& b, const Model& m, const gate_data<S>& data, const batch& side, view<const S> logit, view<S> scored_logit, view<S> score) {
     const auto stages = m.stages();
@@ -127,6 +131,10 @@ void scores(const B& b, const Model& m, const gate_data<S>& data, const batch& s
     using pipeline = decltype(stages);
     b.each(logit.rows, [&](long begin, long end) {
         for (long t = begin; t < end; ++t) {
+            if (padded(side, t)) {
+                for (int e = 0; e < extent.experts; ++e) scored_logit(t, e) = score(t, e) = S(0);
+                continue;
+            }
             row r = load<row>(extent, logit.row(t));
             const auto token = token_at(t, side, data, nullptr);
             stages.template forward<0, pipeline::logits_end>(token, r);
@@ -146,7 +154,7 @@ void changed_logits(const B& b, const Model& m, const gate_data<S>& data, const 
     b.each(logit.rows, [&](long begin, long end) {
         for (long t = begin; t < end; ++t) {
             row r = load<row>(extent, logit.row(t));
-            stages.template forward<0, decltype(stages)::logits_end>(token_at(t, side, data, nullptr), r);
+            if (!padded(side, t)) stages.template forward<0, decltype(stages)::logits_end>(token_at(t, side, data, nullptr), r);
             for (int e = 0; e < r.n.experts; ++e) out(t, e) = padded(side, t) ? S(0) : r.score[e];
         }
     });
@@ -161,8 +169,9 @@ template <class S> struct result_gradient {
     const S* score = nullptr;
 };
 
-/// -> d_logit [T, P] +=, d_learned [L] += in an order that depends on T alone, d_previous [T, E] = if given. `partial` is scratch for L
-/// numbers per 64 tokens; so is `notes`, if given, for the adjoints that are derived.
+/// -> d_logit [T, P] +=, d_learned [L] += in an order that depends on the number of tokens alone, d_previous [T, E] = if given. `partial` is
+/// scratch for L numbers per 64 tokens; so is `notes`, if given, for the adjoints that are derived. A padded token adds to nothing; its d_previous
+/// is 0.
 template <class B, class Model, class S>
 void backward(const B& b, const Model& m, const gate_data<S>& data, const batch& side, view<const S> logit, const gate_result<S>& result,
               const result_gradient<S>& by, view<S> d_logit, S* d_learned, buffer<S>& partial, view<S> d_previous = {},
@@ -171,25 +180,27 @@ void backward(const B& b, const Model& m, const gate_data<S>& data, const batch&
     const auto extent = m.extent();
     using row = guild::row<S, std::remove_const_t<decltype(extent)>>;
     constexpr int across = decltype(stages)::across, size = decltype(stages)::size;
-    const long T = logit.rows, L = stages.learned(extent.experts), W = extent.slots, chunks = (T + learned_chunk - 1) / learned_chunk;
+    const present_tokens& present = result.present;
+    const long T = present.count(), L = stages.learned(extent.experts), W = extent.slots, chunks = (T + learned_chunk - 1) / learned_chunk;
     const view<S> sums = partial.shape(chunks, L);
     std::vector<scratch> own;
     if (!notes) notes = &own;
     if (decltype(stages)::template derives<S, row> && notes->size() < static_cast<std::size_t>(chunks))
         notes->resize(static_cast<std::size_t>(chunks));
+    if (d_previous.data)
+        for (long t = 0; t < logit.rows; ++t)
+            for (int e = 0; e < extent.experts; ++e) d_previous(t, e) = S(0);
 
     b.each(chunks, [&](long first, long last) {
         for (long chunk = first; chunk < last; ++chunk) {
             for (long l = 0; l < L; ++l) sums(chunk, l) = S(0);
-            for (long t = chunk * learned_chunk; t < T && t < (chunk + 1) * learned_chunk; ++t) {
-                if (d_previous.data)
-                    for (int e = 0; e < extent.experts; ++e) d_previous(t, e) = S(0);
-                if (padded(side, t)) continue;
+            for (long i = chunk * learned_chunk; i < T && i < (chunk + 1) * learned_chunk; ++i) {
+                const long t = present[i];
                 const row r = load<row>(extent, logit.row(t));
                 row_gradient<row> g;
                 static_cast<row&>(g) = r;
                 for (int e = 0; e < g.n.experts; ++e) g.score[e] = S(0);
-                for (int i = 0; i < g.n.extra; ++i) g.extra[i] = by.shared ? by.shared[t * g.n.extra + i] : S(0);
+                for (int x = 0; x < g.n.extra; ++x) g.extra[x] = by.shared ? by.shared[t * g.n.extra + x] : S(0);
                 for (int k = 0; k < g.n.slots; ++k) g.weight[k] = by.weight(t, k);
                 g.learned = L > 0 ? sums.row(chunk) : nullptr;
                 g.previous = d_previous.data ? d_previous.row(t) : nullptr;
@@ -197,7 +208,7 @@ void backward(const B& b, const Model& m, const gate_data<S>& data, const batch&
                 stages.backward(token_at(t, side, data, across < size ? &result.decided[t * W] : nullptr), r, g,
                                 by.score ? by.score + t * g.n.experts : nullptr, by.logit.data ? by.logit.row(t) : nullptr);
                 for (int e = 0; e < g.n.experts; ++e) d_logit(t, e) += g.score[e];
-                for (int i = 0; i < g.n.extra; ++i) d_logit(t, g.n.experts + i) += g.extra[i];
+                for (int x = 0; x < g.n.extra; ++x) d_logit(t, g.n.experts + x) += g.extra[x];
             }
         }
     });
