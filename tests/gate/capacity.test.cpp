@@ -1,6 +1,7 @@
 #include <guild/gate/classic_gates.hpp>
 
 #include <doctest/doctest.h>
+#include <support/few.hpp>
 #include <support/gate_run.hpp>
 
 #include <algorithm>
@@ -113,27 +114,36 @@ void by_weight(std::deque<request>& all, const auto& run) {
     for (request& r : all) r.weight = run.result.score[r.token * run.E + r.expert];
     std::stable_sort(all.begin(), all.end(), [](const request& a, const request& b) { return a.weight > b.weight; });
 }
+/// What the code that a rounding names computes, operation by operation.
 long published_room(double factor, rounding how, long T, int E, int K) {
-    const double share = factor * K * static_cast<double>(T) / E;
-    long n = 0;
+    const auto real = [](long n) { return static_cast<double>(n); };
     switch (how) {
-        case rounding::down:
-            while (static_cast<double>(n + 1) <= share) ++n;
-            break;
-        case rounding::up:
-            while (static_cast<double>(n) < share) ++n;
-            break;
-        case rounding::nearest:  // halves to the even number
-            while (static_cast<double>(n) + 0.5 < share || (static_cast<double>(n) + 0.5 == share && n % 2 == 1)) ++n;
-            break;
-        case rounding::share_up: {
-            const double tokens = static_cast<double>((T + E - 1) / E) * factor;
-            while (static_cast<double>(n + 1) <= tokens) ++n;
-            n *= K;
+        case rounding::down: {  // MegaBlocks: tokens_per_expert = top_k * tokens / num_experts; int(capacity_factor * tokens_per_expert)
+            const double each = real(K * T) / E;
+            return static_cast<long>(factor * each);
+        }
+        case rounding::up: {  // Megatron, num_tokens = tokens * topk: math.ceil((num_tokens / num_experts) * capacity_factor)
+            const double share = real(T * K) / E * factor;
+            const long n = static_cast<long>(share);
+            return n + (real(n) < share);
+        }
+        case rounding::nearest: {  // flaxformer, Python's round: int(round(capacity_factor * tokens_per_group / num_experts))
+            const double share = factor * K * real(T) / E;
+            const long n = static_cast<long>(share);
+            const double rest = share - real(n);
+            return rest > 0.5 || (rest == 0.5 && n % 2 == 1) ? n + 1 : n;
+        }
+        case rounding::share_up:  // Tutel: top_k * int(capacity_factor * ((num_samples + num_global_experts - 1) // num_global_experts))
+            return K * static_cast<long>(factor * real((T + E - 1) / E));
+        case rounding::up_single: {  // DeepSpeed: torch.ceil((num_tokens / num_experts) * torch.tensor(capacity_factor * k)), a float32
+            const float by = static_cast<float>(factor * K), each = static_cast<float>(real(T) / E), share = each * by;
+            const long n = static_cast<long>(share);
+            return n + (static_cast<float>(n) < share);
         }
     }
-    return n;
+    return -1;
 }
+constexpr rounding roundings[] = {rounding::down, rounding::nearest, rounding::up, rounding::share_up, rounding::up_single};
 }  // namespace
 
 TEST_CASE("capacity: every rounding and priority, a minimum, a number of rows, all tokens or sequence by sequence") {
@@ -141,7 +151,7 @@ TEST_CASE("capacity: every rounding and priority, a minimum, a number of rows, a
     for (unsigned long long seed = 1; seed <= 600; ++seed) {
         CAPTURE(seed);
         const ragged c(seed, -1);
-        const auto how = static_cast<rounding>(c.d.number(10, 0, 3));
+        const auto how = roundings[c.d.number(10, 0, 4)];
         const auto by = static_cast<priority>(c.d.number(11, 0, 2));
         const double factor = c.d.chance(12, 0.1) ? 0 : c.d.chance(12, 0.4) ? 0.25 * c.d.number(13, 1, 8) : 2 * c.d.uniform(13, 1);
         const int minimum = c.d.chance(14, 0.3) ? c.d.number(15, 1, 4) : 0, rows = c.d.chance(16, 0.2) ? c.d.number(17, 0, 5) : -1;
@@ -190,6 +200,87 @@ TEST_CASE("capacity: published numbers of rows") {
     CHECK(capacity{1, rounding::up, priority::choice, 4}.room(1, 8, 1) == 4);
     CHECK(capacity{1, rounding::up, priority::choice, 4, 0}.room(100, 8, 1) == 0);
     CHECK(capacity{1}.room(0, 8, 1) == 0);
+}
+TEST_CASE("capacity: every rounding counts as the code that it names, over all settings") {
+    std::vector<double> factors{0,   0.1,  0.25, 0.3, 0.5, 0.7,  0.75, 0.8, 0.9, 1, 1.05, 1.1, 1.15,
+                                1.2, 1.25, 1.3,  1.4, 1.5, 1.75, 2,    2.2, 2.5, 3, 4,    8};
+    const test::dice d{1};
+    for (int i = 0; i < 5; ++i) factors.push_back(4 * d.uniform(0, i));
+    long tried = 0, found[5] = {}, other[5] = {};  // other: what a product in another order would have counted
+    for (int E = 1; E <= 256; E += test::few ? 7 : 1)
+        for (int K = 1; K <= 8 && K <= E; ++K)
+            for (long i = 0; i < 24; ++i) {
+                long T = static_cast<long>(d.uniform(1 + K, 24 * E + i) * 4097);
+                if (i % 3 == 0) T = T / E * E;  // whole shares
+                const double factor = factors[static_cast<std::size_t>(d.uniform(20 + K, 24 * E + i) * static_cast<double>(factors.size()))];
+                for (std::size_t how = 0; how < 5; ++how) {
+                    const long room = capacity(factor, roundings[how]).room(T, E, K);
+                    found[how] += room == published_room(factor, roundings[how], T, E, K);
+                    other[how] += room != published_room(factor / E, roundings[how], T * E, E, K);
+                }
+                ++tried;
+            }
+    for (std::size_t how = 0; how < 5; ++how) {
+        CAPTURE(how);
+        CHECK(found[how] == tried);
+        CHECK(other[how] > 0);
+    }
+    for (const double factor : {1.05, 1.1, 1.2, 1.25})
+        for (long T = 0; T <= 4096; ++T)
+            for (const rounding how : roundings) {
+                const long room = capacity(factor, how).room(T, 8, 6), published = published_room(factor, how, T, 8, 6);
+                if (room != published) CHECK(room == published);
+            }
+    CHECK(capacity(1.2, rounding::down).room(50, 8, 6) == 45);
+    CHECK(capacity(1.05, rounding::up).room(400, 8, 6) == 315);
+}
+TEST_CASE("a factor as large as there is means no limit, in every stage that counts room") {
+    const volatile double factors[] = {
+        64, 1e6, 1e15, 1e18, 0x1p62, 0x1p63, 1e19, std::numeric_limits<float>::max(), 1e300, std::numeric_limits<double>::max()};
+    struct unlimited {
+        constexpr auto stages() const { return pipeline{score{softmax{}}, top_k{}}; }
+    };
+    struct kinds {
+        heterogeneous_capacity limit;
+        constexpr auto stages() const { return pipeline{score{softmax{}}, top_k{}, limit}; }
+    };
+    struct by_experts {
+        expert_choice limit;
+        constexpr auto stages() const { return pipeline{score{softmax{}}, limit}; }
+    };
+    for (unsigned long long seed = 1; seed <= 60; ++seed) {
+        CAPTURE(seed);
+        const ragged c(seed, seed % 2 ? 2 : -1);
+        test::gate_run<unlimited> all({}, c.E, c.K, c.logit, c.side);
+        const auto keeps = [&](const auto& gate, const char* name) {
+            CAPTURE(name);
+            using gate_type = std::remove_cvref_t<decltype(gate)>;
+            REQUIRE(gate.stages().fits(c.E, c.K));
+            test::gate_run<gate_type> run(gate, c.E, c.K, c.logit, c.side);
+            const long n = c.T * c.K;
+            CHECK(std::equal(run.result.choice.expert.data(), run.result.choice.expert.data() + n, all.result.choice.expert.data()));
+        };
+        for (const volatile double& factor : factors) {
+            const double by = factor;
+            CAPTURE(by);
+            for (const rounding how : roundings)
+                for (const priority p : {priority::choice, priority::position, priority::weight})
+                    for (const bool split : {false, true}) keeps(limited{{by, how, p, 0, -1, split}}, "capacity");
+            keeps(kinds{{c.E > 1, by, 0.75}}, "heterogeneous_capacity");
+            keeps(kinds{{0, by, 1e-3}}, "heterogeneous_capacity of one kind");
+            for (const int devices : {1, c.E}) keeps(limited_devices{{devices, by, 0}}, "device_capacity");
+            if (c.K == 2) {
+                keeps(gshard_capacity_gate{by}, "gshard_capacity_gate");
+                keeps(fairseq_top2_gate{by}, "fairseq_top2_gate");
+                keeps(fairseq_sampled_top2_gate{by}, "fairseq_sampled_top2_gate");
+                keeps(fairseq_top2_before_gate{by}, "fairseq_top2_before_gate");
+            }
+            keeps(switch_capacity_gate{by}, "switch_capacity_gate");
+            REQUIRE(by_experts{expert_choice{by}}.stages().fits(c.E, c.K));
+            test::gate_run<by_experts> run({expert_choice{by}}, c.E, c.K, c.logit, c.side);
+            for (int e = 0; e < c.E; ++e) CHECK(run.count(e) == c.present(0, c.T));
+        }
+    }
 }
 TEST_CASE("device_capacity: the lowest weights of a device are dropped, some sequences never. DeepSeek-V2, section 2.2.4") {
     long dropped = 0, safe_rows = 0, over = 0;

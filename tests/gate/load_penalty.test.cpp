@@ -52,6 +52,27 @@ TEST_CASE("load_penalty: rises with the share, the steeper the sharper") {
     CHECK(!load_penalty{1, 4, 0}.fits(4, 2));
     CHECK(!load_penalty{std::numeric_limits<double>::infinity()}.fits(4, 2));
 }
+TEST_CASE_TEMPLATE("load_penalty: numbers as large as there are hold nobody back for nothing, and no rank is NaN", R, float, double) {
+    constexpr double most = 1e300;
+    const std::vector<R> share{0, R(0.1), R(0.9), 1};
+    const auto bias = [&](const load_penalty& p) {
+        CHECK(p.fits(4, 1));
+        auto r = test::row_of<R>(std::vector<double>(4), 1);
+        p.forward(token<R>{.state = share.data()}, r);
+        for (int e = 0; e < 4; ++e) CHECK(!std::isnan(r.bias[e]));
+        CHECK(r.bias[0] == 0);
+        return std::vector<R>(r.bias.part, r.bias.part + 4);
+    };
+    const std::vector<R> nobody(4);
+    CHECK(bias({1, 4, most}) == nobody);     // a capacity without a limit
+    CHECK(bias({0, most, 1.25}) == nobody);  // no strength
+    CHECK(bias({0, 4, 1 / most}) == nobody);
+    const auto wall = bias({most, most, 2});  // nothing below capacity, a wall above
+    CHECK(wall[1] == 0);
+    CHECK(std::isinf(wall[2]));
+    CHECK(std::isinf(wall[3]));
+    CHECK(std::isinf(bias({1, 4, 1 / most})[1]));
+}
 TEST_CASE_TEMPLATE("load_average: a running mean of shares", R, float, double) {
     R state[] = {0, R(0.5), R(0.25)};
     const long load[] = {6, 0, 2}, none[] = {0, 0, 0};

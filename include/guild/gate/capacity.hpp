@@ -4,17 +4,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 /// Stages that drop rows where an expert or a device has more than its share. They act across tokens: `decide` settles who stays,
 /// once for the batch and in an order that ties do not change; the rest of the stage applies that to one token like any other.
 namespace guild::inline v0 {
 
-/// How many rows an expert holds: the roundings of one formula, factor K T / E.
+/// How many rows an expert holds: one formula, factor K T / E, rounded as the code named here rounds it, operation by operation, so that counts are
+/// equal where a product is just below or above a whole number. In double but for the last.
 enum class rounding {
-    down,     ///< floor(factor K T / E): MegaBlocks
-    nearest,  ///< round(factor K T / E): flaxformer's Switch
-    up,       ///< ceil(factor K T / E): Megatron, DeepSpeed
-    share_up  ///< K floor(factor ceil(T / E)): Tutel; fairseq's and NLLB's top-2 with factor 1
+    down,      ///< floor(factor (K T / E)): MegaBlocks
+    nearest,   ///< round(factor K T / E), from the left, halves to even: flaxformer's Switch, where K is 1
+    up,        ///< ceil((K T / E) factor): Megatron
+    share_up,  ///< K floor(factor ceil(T / E)): Tutel; fairseq's and NLLB's top-2 with factor 1
+    up_single  ///< ceil((T / E) (factor K)), both and their product in float: DeepSpeed
 };
 /// Who is kept.
 enum class priority {
@@ -38,6 +41,11 @@ struct applies_decision {
 };
 
 namespace detail {
+/// A number of rows; one that no batch can reach where that does not fit, as for a factor that means no limit.
+constexpr long whole_rows(double n) {
+    constexpr double most = 0x1p62;
+    return n < most ? static_cast<long>(n) : static_cast<long>(most);
+}
 /// Drops row i = t W + k of tokens [begin, end) unless its queue has room; `queue(expert)` names one of `queues`, `room(queue)` says how
 /// many it takes. Dropped rows do not take room, which makes no difference to what is kept: a queue that has dropped a row is full.
 template <class S, class Queue>
@@ -89,13 +97,17 @@ struct capacity : applies_decision {
     /// Rows of an expert for T tokens with K choices each.
     long room(long T, int E, int K) const {
         if (rows >= 0) return rows;
-        const double share = factor * K * static_cast<double>(T) / E;
+        const double tokens = static_cast<double>(T), even = K * tokens / E;
         double n = 0;
-        if (round == rounding::down) n = std::floor(share);
-        if (round == rounding::nearest) n = std::nearbyint(share);
-        if (round == rounding::up) n = std::ceil(share);
-        if (round == rounding::share_up) n = K * std::floor(factor * std::ceil(static_cast<double>(T) / E));
-        return std::max<long>(minimum, static_cast<long>(n));
+        if (round == rounding::down) n = std::floor(factor * even);
+        if (round == rounding::nearest) n = std::nearbyint(factor * K * tokens / E);
+        if (round == rounding::up) n = std::ceil(even * factor);
+        if (round == rounding::share_up) n = K * std::floor(factor * std::ceil(tokens / E));
+        if (round == rounding::up_single) {
+            constexpr double most = (std::numeric_limits<float>::max)();
+            n = static_cast<double>(std::ceil(static_cast<float>(tokens / E) * static_cast<float>((std::min)(factor * K, most))));
+        }
+        return std::max<long>(minimum, detail::whole_rows(n));
     }
     template <class S> void decide(const crowd<S>& c) const {
         const auto group = [&](long begin, long end) {
@@ -127,7 +139,7 @@ struct heterogeneous_capacity : applies_decision {
     /// Rows of expert e for T tokens.
     long room(long T, int e, int E) const {
         const int own = E - zero_computation;
-        return static_cast<long>(std::ceil(factor * (e < own ? ratio : 1) * static_cast<double>(T) / (ratio * own + zero_computation)));
+        return detail::whole_rows(std::ceil(factor * (e < own ? ratio : 1) * static_cast<double>(T) / (ratio * own + zero_computation)));
     }
     template <class S> void decide(const crowd<S>& c) const {
         const long T = c.present(), own = room(T, 0, c.experts), passive = room(T, c.experts - 1, c.experts);
@@ -153,7 +165,7 @@ struct device_capacity : applies_decision {
     }
     template <class S> void decide(const crowd<S>& c) const {
         const int size = c.experts / devices;
-        const long room = static_cast<long>(factor * c.slots * static_cast<double>(c.present()) / devices);
+        const long room = detail::whole_rows(factor * c.slots * static_cast<double>(c.present()) / devices);
         const auto safe = [&](long t) { return uniform(c.side->seed, stream, c.sequence_of(t), 0) < protect; };
         detail::keep_first(
             c, 0, c.tokens, priority::weight, devices, [=](int) { return room; }, [&](int e) { return e / size; }, safe);

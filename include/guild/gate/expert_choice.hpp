@@ -15,7 +15,7 @@ struct expert_choice : takes_score {
     static constexpr int slots(int experts, int) { return experts; }
     constexpr bool fits(int, int) const { return factor >= 0 && is_finite(factor); }
     template <class S> void decide(const crowd<S>& c) const {
-        const long n = c.present(), room = rows >= 0 ? rows : static_cast<long>(factor * static_cast<double>(n) / c.experts),
+        const long n = c.present(), room = rows >= 0 ? rows : detail::whole_rows(factor * static_cast<double>(n) / c.experts),
                    take = (std::min)(room, n);
         auto* const order = c.ranks(n);
         using place = std::remove_pointer_t<decltype(order)>;

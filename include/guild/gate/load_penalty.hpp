@@ -25,7 +25,9 @@ struct load_penalty : ranks_only {
         const R even = static_cast<R>(r.n.experts / capacity);
         r.each([&](int e) {
             const R filled = even * t.state[e];
-            if (filled > 0) r.bias[e] -= static_cast<R>(strength) * static_cast<R>(std::pow(filled, static_cast<R>(sharpness)));
+            if (!(filled > 0)) return;
+            const R by = static_cast<R>(strength) * static_cast<R>(std::pow(filled, static_cast<R>(sharpness)));
+            if (by > 0) r.bias[e] -= by;  // not where 0 is multiplied with what has overflowed
         });
     }
 };
