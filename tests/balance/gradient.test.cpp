@@ -42,24 +42,38 @@ TEST_CASE("a loss is measured without being optimised, whether the model has it 
     CHECK(loss_of(w, z_loss{.weight = 1}) > 0);
 }
 TEST_CASE("the batch scales the losses of a model one by one") {
-    struct two : model<small, remoe_gate{}, l1_loss{.weight = 0.5}, importance_loss{.weight = 0.25}> {};
-    const auto w = random_weights<two, double>(3);
-    const layer one{w, backend::reference{}};
+    // each alone, at half its weight: the loss and the gradient of a model that has no other
+    static constexpr l1_loss l1{.weight = 0.5};
+    static constexpr importance_loss importance{.weight = 0.25};
+    static constexpr scheduled logits{z_loss{.weight = 0.5}, warm_up{.steps = 8}};
+    struct three : model<small, remoe_gate{}, l1, importance, logits> {};
+    struct first : model<small, remoe_gate{}, l1> {};
+    struct second : model<small, remoe_gate{}, importance> {};
+    struct third : model<small, remoe_gate{}, logits> {};
     std::vector<double> x, y(4 * 9);
     for (long i = 0; i < 4 * 9; ++i) x.push_back(normal(5, 0, 0, i));
-    const auto run = [&](std::span<const double> strength) {
+    const auto run = [&]<class Model>(Model, std::span<const double> strength) {
+        const auto w = random_weights<Model, double>(3);
+        const layer one{w, backend::reference{}};
         tape<double> tp;
-        weights<two, double> grad(two{});
+        weights<Model, double> grad(Model{});
         const std::vector<double> dy(4 * 9);
         std::vector<double> dx(4 * 9);
-        one.forward({x.data(), 9, 4}, {y.data(), 9, 4}, tp, {.strength = strength});
+        one.forward({x.data(), 9, 4}, {y.data(), 9, 4}, tp, {.strength = strength, .step = 6});
         one.backward({dy.data(), 9, 4}, {dx.data(), 9, 4}, grad, tp);
         return std::pair{one.loss(tp), grad.router};
     };
-    const double first[] = {1, 0}, second[] = {0, 1}, both[] = {3, 0.5};
-    const auto a = run(first), b = run(second), sum = run(both), plain = run({});
-    CHECK(sum.first == doctest::Approx(3 * a.first + 0.5 * b.first));
-    CHECK(plain.first == doctest::Approx(a.first + b.first));
-    for (std::size_t i = 0; i < sum.second.size(); ++i) CHECK(std::abs(sum.second[i] - 3 * a.second[i] - 0.5 * b.second[i]) < 1e-13);
-    CHECK_THROWS_AS(run(std::span(first, 1)), shape_error);
+    const std::pair<double, std::vector<double>> alone[] = {run(first{}, {}), run(second{}, {}), run(third{}, {})};
+    for (std::size_t i = 0; i < 3; ++i) {
+        CAPTURE(i);
+        double strength[3] = {};
+        strength[i] = 0.5;
+        const auto half = run(three{}, strength);
+        CHECK(half.first == doctest::Approx(0.5 * alone[i].first).epsilon(1e-14));
+        CHECK(half.first > 0);
+        for (std::size_t j = 0; j < half.second.size(); ++j) CHECK(std::abs(half.second[j] - 0.5 * alone[i].second[j]) < 1e-14);
+        for (std::size_t other = 0; other < i; ++other) CHECK(std::abs(alone[i].first - alone[other].first) > 1e-3);
+    }
+    const double both[] = {1, 1};
+    CHECK_THROWS_AS(run(three{}, both), shape_error);
 }

@@ -2,7 +2,6 @@
 #include <guild/balance/adjoint.hpp>
 
 #include <doctest/doctest.h>
-#include <support/few.hpp>
 #include <support/gate_run.hpp>
 
 #include <array>
@@ -140,10 +139,10 @@ template <class Loss> void exact_gradient(const Loss& loss, const sight& s) {
         }
 }
 
-/// For a hundred sights, thirty where tests take few: `loss(sight)` has the value `expected(sight, loss)` and an exact gradient, and without tokens
+/// For thirty sights: `loss(sight)` has the value `expected(sight, loss)` and an exact gradient, and without tokens
 /// it is 0 and has none.
 template <class Draw, class Expected> void check_loss(Draw loss, Expected expected, bool extra = false) {
-    constexpr int sights = few ? 30 : 100;
+    constexpr int sights = 30;
     long empty = 0;
     for (unsigned long long seed = 1; seed <= sights; ++seed) {
         CAPTURE(seed);
