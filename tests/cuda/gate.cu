@@ -11,9 +11,10 @@ template <int E, int K, auto Gate> struct gated : model<config{.hidden = 1, .exp
 
 template <class Model>
 cudaError_t launch(const Model& m, long T, const gate_data<float>& data, const cuda::batch& side, float* numbers, int* expert) {
-    cuda::gate_forward<<<cuda::gate_blocks(T), cuda::gate_threads>>>(m.stages(), m.extent(), data, side, numbers, T, expert, numbers);
-    cuda::gate_backward<<<cuda::gate_blocks(T), cuda::gate_threads>>>(m.stages(), m.extent(), data, side, numbers, T, numbers, numbers, numbers,
-                                                                      numbers, numbers);
+    cuda::gate_forward<<<cuda::gate_blocks(T), cuda::gate_threads>>>(m.stages(), m.extent(), data, side, numbers, T, expert, numbers, numbers);
+    const auto n = m.extent();
+    const gate::result_gradient<float> by{{numbers, T, n.slots}, numbers, {numbers, T, n.experts}, numbers};
+    cuda::gate_backward<<<cuda::gate_blocks(T), cuda::gate_threads>>>(m.stages(), n, data, side, numbers, T, by, numbers, numbers, numbers);
     return cudaGetLastError();
 }
 // nvcc counts the numbers of stages as the host's compiler does.

@@ -38,6 +38,7 @@ template <class Model> void agrees(const Model& m) {
     const gate_case<Model> c(m);
     const long T = c.tokens;
     const on_device<float> logit(c.logit), learned(c.learned), state(c.state), d_weight(c.d_weight), d_score(c.d_score), d_logit(c.before);
+    const on_device<float> d_scored_logit(c.d_scored_logit), d_shared(c.d_shared), shared(std::vector<float>(c.d_shared.size(), -7.f));
     const on_device<bool> padding(c.padding.data(), c.padding.size());
     const on_device<long> position(c.position.data(), c.position.size());
     const on_device<int> expert(std::vector<int>(static_cast<std::size_t>(T * c.W), -7));
@@ -48,13 +49,14 @@ template <class Model> void agrees(const Model& m) {
     const cuda::batch side{.padding = padding.data(), .position = position.data(), .seed = c.side.seed, .training = true};
 
     cuda::gate_forward<<<cuda::gate_blocks(T), cuda::gate_threads>>>(m.stages(), m.extent(), data, side, logit.data(), T, expert.data(),
-                                                                     weight.data());
-    cuda::gate_backward<<<cuda::gate_blocks(T), cuda::gate_threads>>>(m.stages(), m.extent(), data, side, logit.data(), T, d_weight.data(),
-                                                                      d_score.data(), d_logit.data(), c.L > 0 ? d_learned.data() : nullptr,
-                                                                      d_previous.data());
+                                                                     weight.data(), shared.data());
+    cuda::gate_backward<<<cuda::gate_blocks(T), cuda::gate_threads>>>(m.stages(), m.extent(), data, side, logit.data(), T,
+                                                                      c.by(d_weight.data(), d_shared.data(), d_scored_logit.data(), d_score.data()),
+                                                                      d_logit.data(), c.L > 0 ? d_learned.data() : nullptr, d_previous.data());
     REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
     CHECK(same(expert.back(), c.result.choice.expert.data(), std::equal_to<>{}));
     CHECK(same(weight.back(), c.result.choice.weight.data(), nearly));
+    if (guild::gate::weighs_shared<Model>) CHECK(same(shared.back(), c.result.shared.data(), nearly));
     CHECK(same(d_logit.back(), c.d_logit.data(), nearly));
     CHECK(same(d_previous.back(), c.d_previous.data(), nearly));
     const auto shares = d_learned.back();
@@ -72,4 +74,6 @@ TEST_CASE("gate on a GPU: as on the CPU") {
     agrees(fixed<33, 4>(noisy_gate{}));
     agrees(fixed<64, 4>(guild::specialised_gate{}));
     agrees(fixed<33, 4>(guild::moe_plus_plus_gate{}));
+    agrees(fixed<33, 4>(guild::inkling_gate{}));
+    agrees(sized<64>(guild::inkling_gate{.shared = 40}, 64, 4));
 }

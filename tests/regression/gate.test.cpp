@@ -39,7 +39,7 @@ verdict<S> decide(const Gate& gate, int E, int K, const std::vector<S>& logit, c
     const auto model = sized<Max>(gate, E, K);
     const int P = E + model.n.extra, W = model.n.slots;
     const long T = static_cast<long>(logit.size()) / P;
-    std::vector<S> learned(static_cast<std::size_t>(model.list.learned(E)), S(0.5)), bias(static_cast<std::size_t>(model.list.state(E)));
+    std::vector<S> learned(static_cast<std::size_t>(model.stages().learned(E)), S(0.5)), bias(static_cast<std::size_t>(model.stages().state(E)));
     std::copy_n(state.begin(), std::min(bias.size(), state.size()), bias.begin());
     guild::gate_result<S> r;
     const guild::gate_data<S> data{learned.data(), bias.data(), nullptr};

@@ -7,23 +7,23 @@
 #include <limits>
 #include <vector>
 
-/// As much of a model as a gate reads: stages, and sizes known to the compiler or not.
-template <class Stages, class Extent> struct gate_model {
-    Stages list;
+/// As much of a model as a gate reads: the gate, and sizes known to the compiler or not.
+template <class Gate, class Extent> struct gate_model {
+    Gate gate;
     Extent n;
-    constexpr Stages stages() const { return list; }
+    constexpr auto stages() const { return gate.stages(); }
     constexpr Extent extent() const { return n; }
 };
-template <class Stages, class Extent> gate_model(Stages, Extent) -> gate_model<Stages, Extent>;
+template <class Gate, class Extent> gate_model(Gate, Extent) -> gate_model<Gate, Extent>;
 
 /// The stages of a gate over E experts of which K are chosen, E <= Max.
 template <int Max> auto sized(const auto& gate, int E, int K) {
     const auto s = gate.stages();
-    return gate_model{s, guild::any_extent<Max>{E, s.extra(E), s.slots(E, K)}};
+    return gate_model{gate, guild::any_extent<Max>{E, s.extra(E), s.slots(E, K)}};
 }
 template <int E, int K> auto fixed(const auto& gate) {
     constexpr auto s = std::remove_cvref_t<decltype(gate)>{}.stages();
-    return gate_model{gate.stages(), guild::extent<E, s.extra(E), s.slots(E, K)>{}};
+    return gate_model{gate, guild::extent<E, s.extra(E), s.slots(E, K)>{}};
 }
 
 /// 24 tokens for a gate: finite logits of three sizes, ties, NaN, infinities, signed zeros, denormals; every seventh is padding. And
@@ -31,9 +31,10 @@ template <int E, int K> auto fixed(const auto& gate) {
 template <class Model> struct gate_case {
     static constexpr long tokens = 24;
     Model model;
-    int E = model.extent().experts, P = E + model.extent().extra, W = model.extent().slots, L = model.stages().learned(E);
+    int E = model.extent().experts, X = model.extent().extra, P = E + X, W = model.extent().slots, L = model.stages().learned(E);
     std::vector<float> logit = numbers(tokens * P, 1, 2), learned = numbers(L, 2, 1), state = numbers(model.stages().state(E), 3, 0.1);
     std::vector<float> d_weight = numbers(tokens * W, 4, 1), d_score = numbers(tokens * E, 5, 1);
+    std::vector<float> d_scored_logit = numbers(tokens * E, 8, 1), d_shared = numbers(tokens * X, 9, 1);
     std::vector<float> before = numbers(tokens * P, 6, 1);  ///< of d_logit, which is added to
     std::array<long, tokens> position{};
     std::array<bool, tokens> padding{};
@@ -54,10 +55,14 @@ template <class Model> struct gate_case {
         const guild::view<const float> logits(logit.data(), tokens, P);
         guild::gate::forward(b, model, data, side, logits, result);
         guild::buffer<float> partial;
-        guild::gate::backward(b, model, data, side, logits, result, {.weight = {d_weight.data(), tokens, W}, .score = d_score.data()},
+        guild::gate::backward(b, model, data, side, logits, result, by(d_weight.data(), d_shared.data(), d_scored_logit.data(), d_score.data()),
                               {d_logit.data(), tokens, P}, d_learned.data(), partial, {d_previous.data(), tokens, E});
     }
     gate_case(const gate_case&) = delete;
+    /// Lists of such sizes as gradients; those of shared weights where the gate gives them.
+    guild::gate::result_gradient<float> by(const float* weight, const float* shared, const float* scored_logit, const float* score) const {
+        return {{weight, tokens, W}, guild::gate::weighs_shared<Model> ? shared : nullptr, {scored_logit, tokens, E}, score};
+    }
 
 private:
     static std::vector<float> numbers(long n, int stream, double scale) {

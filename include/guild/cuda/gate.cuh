@@ -68,29 +68,33 @@ namespace detail {
 __device__ inline long token_of_warp() { return (static_cast<long>(blockIdx.x) * gate_threads + threadIdx.x) / 32; }
 }  // namespace detail
 
-/// logit [T, P] -> expert [T, W] =, weight [T, W] =. Padded tokens get no_expert and 0.
+/// logit [T, P] -> expert [T, W] =, weight [T, W] =, and where the gate gives shared experts theirs, shared [T, X] =, or null. Padded tokens get
+/// no_expert and 0.
 template <class Pipeline, class Extent>
-__global__ void __launch_bounds__(gate_threads)
-    gate_forward(Pipeline stages, Extent n, gate_data<float> d, batch side, const float* logit, long T, int* expert, float* weight) {
+__global__ void __launch_bounds__(gate_threads) gate_forward(Pipeline stages, Extent n, gate_data<float> d, batch side, const float* logit, long T,
+                                                             int* expert, float* weight, float* shared = nullptr) {
     const long t = detail::token_of_warp();
     if (t >= T) return;
     int* const own_expert = expert + t * n.slots;
     float* const own_weight = weight + t * n.slots;
+    float* const own_shared = shared ? shared + t * n.extra : nullptr;
     if (side.padded(t)) {
         for (int k = static_cast<int>(thread{}.lane()); k < n.slots; k += 32) {
             own_expert[k] = no_expert;
             own_weight[k] = 0;
         }
+        if (own_shared)
+            for (int i = static_cast<int>(thread{}.lane()); i < n.extra; i += 32) own_shared[i] = 0;
         return;
     }
-    gate::forward_warp(thread{}, stages, n, side.at(t, n.slots, d), logit + t * (n.experts + n.extra), own_expert, own_weight);
+    gate::forward_warp(thread{}, stages, n, side.at(t, n.slots, d), logit + t * (n.experts + n.extra), own_expert, own_weight, own_shared);
 }
 
-/// d_weight [T, W], d_score [T, E] or null -> d_logit [T, P] +=, d_learned [T, L] =: each token's share of the gradient of the L
-/// learned numbers, null if there are none; d_previous [T, E] = or null. Padded tokens add nothing. Recomputes the row from its logits.
+/// by -> d_logit [T, P] +=, d_learned [T, L] =: each token's share of the gradient of the L learned numbers, null if there are none;
+/// d_previous [T, E] = or null. Padded tokens add nothing. Recomputes the row from its logits.
 template <class Pipeline, class Extent>
 __global__ void __launch_bounds__(gate_threads)
-    gate_backward(Pipeline stages, Extent n, gate_data<float> d, batch side, const float* logit, long T, const float* d_weight, const float* d_score,
+    gate_backward(Pipeline stages, Extent n, gate_data<float> d, batch side, const float* logit, long T, gate::result_gradient<float> by,
                   float* d_logit, float* d_learned, float* d_previous = nullptr) {
     const long t = detail::token_of_warp();
     if (t >= T) return;
@@ -106,8 +110,9 @@ __global__ void __launch_bounds__(gate_threads)
         __syncwarp();
     }
     if (side.padded(t)) return;
-    gate::backward_warp(thread{}, stages, n, side.at(t, n.slots, d), logit + t * P, d_weight + t * n.slots,
-                        d_score ? d_score + t * n.experts : nullptr, d_logit + t * P, own_learned, own_previous);
+    const gate::token_gradient own{by.weight.data + t * by.weight.stride, by.shared ? by.shared + t * n.extra : nullptr,
+                                   by.logit.data ? by.logit.data + t * by.logit.stride : nullptr, by.score ? by.score + t * n.experts : nullptr};
+    gate::backward_warp(thread{}, stages, n, side.at(t, n.slots, d), logit + t * P, own, d_logit + t * P, own_learned, own_previous);
 }
 
 }  // namespace guild::inline v0::cuda

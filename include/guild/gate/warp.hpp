@@ -27,10 +27,10 @@ template <class Row, class Thread, class Extent> GUILD_HOST_DEVICE Row load_warp
 }
 }  // namespace detail
 
-/// logit [P] -> expert [W], weight [W] of token t.
+/// logit [P] -> expert [W], weight [W] of token t, and where the gate gives shared experts theirs, shared [X]; null: nobody asks.
 template <class Thread, class Pipeline, class Extent>
 GUILD_HOST_DEVICE void forward_warp(const Thread& thread, const Pipeline& stages, Extent n, const token<float>& t, const float* logit, int* expert,
-                                    float* weight) {
+                                    float* weight, float* shared = nullptr) {
     auto r = detail::load_warp<row<float, Extent, warp_lanes<Thread>>>(thread, n, logit);
     stages.forward(t, r);
     if (thread.lane() == 0)
@@ -38,12 +38,21 @@ GUILD_HOST_DEVICE void forward_warp(const Thread& thread, const Pipeline& stages
             expert[k] = r.expert[k];
             weight[k] = r.expert[k] == no_expert ? 0 : r.weight[k];
         }
+    if (shared) detail::each_extra(thread, n, [&](int i) { shared[i] = r.extra[i]; });
 }
 
-/// d_weight [W], d_score [E] or null -> d_logit [P] +=, d_learned [L] +=, d_previous [E] += or null; recomputes the row from its logits.
+/// result_gradient of one token: by its weights [W], shared weights [X] or null, logits as scored and scores [E] or null.
+struct token_gradient {
+    const float* weight;
+    const float* shared = nullptr;
+    const float* logit = nullptr;
+    const float* score = nullptr;
+};
+
+/// -> d_logit [P] +=, d_learned [L] +=, d_previous [E] += or null; recomputes the row from its logits.
 template <class Thread, class Pipeline, class Extent>
 GUILD_HOST_DEVICE void backward_warp(const Thread& thread, const Pipeline& stages, Extent n, const token<float>& t, const float* logit,
-                                     const float* d_weight, const float* d_score, float* d_logit, float* d_learned, float* d_previous = nullptr) {
+                                     const token_gradient& by, float* d_logit, float* d_learned, float* d_previous = nullptr) {
     using Row = row<float, Extent, warp_lanes<Thread>>;
     const Row r = detail::load_warp<Row>(thread, n, logit);
     row_gradient<Row> g;
@@ -51,9 +60,9 @@ GUILD_HOST_DEVICE void backward_warp(const Thread& thread, const Pipeline& stage
     g.learned = d_learned;
     g.previous = d_previous;
     g.each([&](int e) { g.score[e] = 0; });
-    detail::each_extra(thread, n, [&](int i) { g.extra[i] = 0; });
-    for (int k = 0; k < n.slots; ++k) g.weight[k] = d_weight[k];
-    stages.backward(t, r, g, d_score);
+    detail::each_extra(thread, n, [&](int i) { g.extra[i] = by.shared ? by.shared[i] : 0; });
+    for (int k = 0; k < n.slots; ++k) g.weight[k] = by.weight[k];
+    stages.backward(t, r, g, by.score, by.logit);
     g.each([&](int e) { d_logit[e] += g.score[e]; });
     detail::each_extra(thread, n, [&](int i) { d_logit[n.experts + i] += g.extra[i]; });
 }
