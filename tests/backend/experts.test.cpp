@@ -18,17 +18,17 @@
 
 #include "machines.hpp"
 
-// One number of one token that is NaN, infinite, or so large that what stands between the two products is: by every kernel of every instruction set, in
-// every arithmetic. What the reference gives as NaN over the same decoded numbers is NaN, what it does not give as a finite number is none, and the
-// other tokens keep their bits.
+// Two products of an expert by every kernel of every instruction set, in every arithmetic, against the reference over the same decoded numbers: with each
+// bias alone; and with one number of one token that is NaN, infinite, or so large that what stands between the
+// products is. What the reference gives as NaN is NaN, what it does not give as a finite number is none, and the other tokens keep their bits.
 
 namespace {
 namespace cpu = guild::cpu;
-using cpu::arithmetic, guild::bf16, guild::groups, guild::int8, guild::into, guild::stack, guild::view;
+using cpu::arithmetic, cpu::isa, guild::bf16, guild::groups, guild::int8, guild::into, guild::stack, guild::view;
 
 constexpr long H = 75, F = 37;  // tails of every register, word and block of 64
 constexpr int E = 2;
-constexpr long counts[] = {1, 2, 3, 5, 17, 64}, positions[] = {0, 5, H / 2, H - 2, H - 1};
+constexpr long counts[] = {1, 2, 3, 5, 17, 64}, positions[] = {0, 5, F, H - 2, H - 1};
 const float numbers[] = {std::bit_cast<float>(0x7fc00000u),
                          std::bit_cast<float>(0x7f800001u),
                          std::bit_cast<float>(0xff800001u),
@@ -68,12 +68,17 @@ struct tokens {
     groups<float> routed() const { return {E, offset.data(), plan.token.data()}; }
 };
 
-/// Two experts in a format, with biases or without.
+/// Which biases there are.
+struct biases {
+    bool gate, up, down;
+};
+/// Two experts in a format.
 template <class Format> struct mixture {
     guild::network_weights<Format, float> w;
+    biases has;
 
-    explicit mixture(bool bias) {
-        w.resize(E, F, H, 2, bias);
+    explicit mixture(biases b) : has(b) {
+        w.resize(E, F, H, 2, true);
         unsigned long long seed = 0;
         const auto draw = [&](std::vector<float>& to) {
             for (std::size_t i = 0; i < to.size(); ++i) to[i] = static_cast<float>(guild::normal(seed, 0, 0, static_cast<long>(i)) / 4);
@@ -87,8 +92,22 @@ template <class Format> struct mixture {
         store(F, H, w.gate), store(F, H, w.up), store(H, F, w.down);
         draw(w.gate_bias), draw(w.up_bias), draw(w.down_bias);
     }
-    auto network() const { return w.lend(F, H); }
+    auto network() const {
+        auto n = w.lend(F, H);
+        if (!has.gate) n.gate_bias = {};
+        if (!has.up) n.up_bias = {};
+        if (!has.down) n.down_bias = {};
+        return n;
+    }
 
+    /// y [T, H] = weight expert(x); kept [T, 2 F] = what the activation reads, where it is asked for.
+    void forward(const cpu::kernels& with, const cpu::packed_network<Format>& packed, const tokens& b, test::matrix<float>& y,
+                 test::matrix<float>* kept) const {
+        test::matrix<float> a(b.x.rows(), F);
+        y.fill(0);
+        cpu::expert_up(with, guild::serial{}, guild::swiglu{}, b.routed(), b.x.all(), packed, kept ? kept->all() : view<float>{}, a.all());
+        cpu::expert_down(with, guild::serial{}, b.routed(), std::as_const(a).all(), packed, b.plan, b.weight.data(), y.all());
+    }
     /// out [H] = expert(row) by the reference.
     void reference(int expert, const float* row, float* out) const {
         int offset[E + 1] = {};
@@ -106,7 +125,7 @@ template <class Run, class Right> void check(Run run, Right right, std::size_t c
     for (const long T : counts) {
         CAPTURE(T);
         tokens b(T);
-        test::matrix<float> clean(T, H), found(T, H);
+        test::matrix<float> clean(T, H), found(T, H), again(T, H);
         run(b, clean);
         each_bad(T, count, [&](long token, long position, float number) {
             const float before = b.x(token, position);
@@ -115,6 +134,7 @@ template <class Run, class Right> void check(Run run, Right right, std::size_t c
             float expected[H];
             right(token, b.x.all().row(token), expected);
             b.x(token, position) = before;
+            run(b, again);  // nothing of it is left in memory that is used once more
             long lost = 0, moved = 0;
             for (long i = 0; i < H; ++i)
                 lost += (std::isnan(expected[i]) && !std::isnan(found(token, i))) || (!std::isfinite(expected[i]) && std::isfinite(found(token, i)));
@@ -125,24 +145,18 @@ template <class Run, class Right> void check(Run run, Right right, std::size_t c
             CAPTURE(std::bit_cast<unsigned>(number));
             CHECK(lost == 0);
             CHECK(moved == 0);
+            CHECK(test::same_bits(again, clean));
         });
     }
 }
 /// Packed weights: an expert's two products, all together and, where there are such, row by row.
 template <class Format> void check_packed(const cpu::kernels& with, const cpu::strategy& how) {
-    for (const bool bias : {false, true}) {
-        CAPTURE(bias);
-        const mixture<Format> m(bias);
+    for (const biases has : {biases{}, biases{true, true, true}}) {
+        CAPTURE(has.up);
+        const mixture<Format> m(has);
         const cpu::packed_network<Format> packed(with, how, guild::serial{}, m.network(), E, F, H);
         const auto right = [&](long t, const float* row, float* out) { m.reference(static_cast<int>(t % E), row, out); };
-        check(
-            [&](const tokens& b, test::matrix<float>& y) {
-                test::matrix<float> a(b.x.rows(), F);
-                y.fill(0);
-                cpu::expert_up(with, guild::serial{}, guild::swiglu{}, b.routed(), b.x.all(), packed, {}, a.all());
-                cpu::expert_down(with, guild::serial{}, b.routed(), std::as_const(a).all(), packed, b.plan, b.weight.data(), y.all());
-            },
-            right);
+        check([&](const tokens& b, test::matrix<float>& y) { m.forward(with, packed, b, y, nullptr); }, right);
         if constexpr (std::is_same_v<Format, float>)
             if (packed.few_rows() > 0)
                 check(
@@ -156,7 +170,7 @@ template <class Format> void check_packed(const cpu::kernels& with, const cpu::s
 /// Plain weights: a product, and the gradient of an input.
 template <class Format> void check_plain(const cpu::plain_kernels& how) {
     if (!how.tiles) return;
-    const mixture<Format> m(false);
+    const mixture<Format> m({});
     const auto each_piece = [&](const tokens& b, long outputs, auto f) {
         const cpu::cut by{cpu::panels_of(*how.with, outputs), 1, 1};
         cpu::share(guild::serial{}, b.routed(), by, [&](const cpu::piece& whole) { cpu::each_part(whole, cpu::most_rows, by.panels, f); });
@@ -196,25 +210,58 @@ template <class Format> void check_plain(const cpu::plain_kernels& how) {
         },
         std::size(numbers) - 1);  // sums of two large numbers overflow in one order, and in another not
 }
+
+/// f(format, strategy) for each of a machine.
+template <class F> void each_strategy(const emulated::machine& m, F f) {
+    const isa level = m.kernels->level;
+    const cpu::tile_kernels* const fp32 = &m.kernels->fp32;
+    f(float{}, cpu::strategy{level, arithmetic::fp32, fp32});
+    f(bf16{}, cpu::strategy{level, arithmetic::fp32, fp32, &m.bf16->widened, m.bf16->decode});
+    f(int8{}, cpu::strategy{level, arithmetic::fp32, fp32, nullptr, m.decode->int8});
+    f(guild::half{}, cpu::strategy{level, arithmetic::bf16_rows, &m.bf16->rounded, nullptr, m.decode->half});
+    f(guild::mxfp4{}, cpu::strategy{level, arithmetic::bf16_rows, &m.bf16->rounded, nullptr, m.decode->mxfp4});
+    f(bf16{}, cpu::strategy{level, arithmetic::bf16, &m.bf16->pairs});
+    if (m.bf16->chain) f(bf16{}, cpu::strategy{level, arithmetic::bf16_chain, &m.bf16->chain});
+    f(int8{}, cpu::strategy{level, arithmetic::int8, m.int8});
+}
 }  // namespace
+
+TEST_CASE("each bias alone reaches what it is added to, and nothing else does") {
+    for (const emulated::machine& m : emulated::machines()) {
+        CAPTURE(m.name);
+        each_strategy(m, [&]<class Format>(Format, const cpu::strategy& how) {
+            CAPTURE(cpu::name(how.by));
+            for (const biases has : {biases{}, biases{true, false, false}, biases{false, true, false}, biases{false, false, true}}) {
+                CAPTURE(has.gate);
+                CAPTURE(has.up);
+                CAPTURE(has.down);
+                const mixture<Format> x(has);
+                const cpu::packed_network<Format> packed(*m.kernels, how, guild::serial{}, x.network(), E, F, H);
+                CHECK((packed.few_rows() == 0 || !(has.gate || has.up || has.down)));
+                for (const long T : {1L, 7L}) {
+                    const tokens b(T);
+                    test::matrix<float> found(T, H), again(T, H), right(T, H), kept(T, 2 * F);
+                    for (long t = 0; t < T; ++t) {
+                        x.reference(static_cast<int>(t % E), b.x.all().row(t), right.all().row(t));
+                        for (long i = 0; i < H; ++i) right(t, i) *= b.chosen.weight[t];
+                    }
+                    x.forward(*m.kernels, packed, b, found, nullptr);
+                    CHECK(test::apart(found, right) < (how.by == arithmetic::fp32 ? 2e-6 : 3e-2));  // what a bias adds is a tenth and more
+                    x.forward(*m.kernels, packed, b, again, &kept);
+                    CHECK(test::same_bits(found, again));
+                }
+            }
+        });
+    }
+}
 
 TEST_CASE("what is not finite stays so in its token and reaches no other: packed weights of every format and arithmetic") {
     for (const emulated::machine& m : emulated::machines()) {
         CAPTURE(m.name);
-        const cpu::kernels& with = *m.kernels;
-        const auto packed = [&]<class Format>(Format, const cpu::strategy& how) {
+        each_strategy(m, [&]<class Format>(Format, const cpu::strategy& how) {
             CAPTURE(cpu::name(how.by));
-            if (how.tiles && *how.tiles) check_packed<Format>(with, how);
-        };
-        const cpu::tile_kernels* const fp32 = &with.fp32;
-        packed(float{}, {with.level, arithmetic::fp32, fp32});
-        packed(bf16{}, {with.level, arithmetic::fp32, fp32, &m.bf16->widened, m.bf16->decode});
-        packed(int8{}, {with.level, arithmetic::fp32, fp32, nullptr, m.decode->int8});
-        packed(guild::half{}, {with.level, arithmetic::bf16_rows, &m.bf16->rounded, nullptr, m.decode->half});
-        packed(guild::mxfp4{}, {with.level, arithmetic::bf16_rows, &m.bf16->rounded, nullptr, m.decode->mxfp4});
-        packed(bf16{}, {with.level, arithmetic::bf16, &m.bf16->pairs});
-        packed(bf16{}, {with.level, arithmetic::bf16_chain, &m.bf16->chain});
-        packed(int8{}, {with.level, arithmetic::int8, m.int8});
+            check_packed<Format>(*m.kernels, how);
+        });
     }
 }
 
