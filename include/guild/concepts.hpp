@@ -113,6 +113,7 @@ template <class X> concept executor = requires(const X& x) {
 ///                                                           ties in ascending slot, no_expert passed over; ids have been checked
 ///     pack(view of a network, E, F, H)                      its own layout, for packed_weights, which may have unpack(executor, weights of its
 ///                                                           size); pack_router(view, P, H) the same of a router
+///     check(packed network)                                 throws argument_error if it is packed for another backend
 ///     environment                                           a type: what the thread that calls a layer keeps while it does, such as how to round
 ///     activation(act, gate, up, n, out), activation_gradient(act, gate, up, d, n, d_gate, d_up)     for activations that it knows
 template <class B>

@@ -30,8 +30,8 @@ public:
     }
     explicit layer(const guild::weights<Model, Format>& w, const Backend& b = {}) : layer(w, w.model, b) {}
     explicit layer(guild::weights<Model, Format>&&, const Backend& = {}) = delete;  // would dangle
-    /// Packed weights serve inference: `Format` is packed<...>.
-    explicit layer(const source& w, const Backend& b = {}) : p_{w.model(), w, b} {}
+    /// Packed weights serve inference: `Format` is packed<...>. Throws argument_error if the backend computes otherwise than they are packed for.
+    explicit layer(const source& w, const Backend& b = {}) : p_{w.model(), w, b} { check::packed(p_.backend, p_.w); }
     explicit layer(source&&, const Backend& = {}) = delete;
 
     const Model& model() const { return p_.model; }

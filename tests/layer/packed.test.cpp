@@ -298,13 +298,43 @@ TEST_CASE("what a format or the machine cannot do is refused by name") {
     if (cpu::active() != cpu::isa::generic) {
         const backend here(guild::threads{pool}), below(guild::threads{pool}, arithmetic::fp32, cpu::isa::generic);
         const packed p(w, w.model, here);
-        const guild::layer layer(p, below);
-        test::matrix<float> x(2, 72), y(2, 72);
-        x.fill(1), y.fill(5);
-        guild::workspace<float> ws;
         const std::string other =
             "guild::cpu: weights are packed for " + std::string(cpu::name(cpu::active())) + ", expected generic, which this backend uses";
-        CHECK_THROWS_WITH_AS(layer.forward(x, y, ws), other.c_str(), guild::argument_error);
-        CHECK(y(1, 71) == 5);
+        CHECK_THROWS_WITH_AS((guild::layer(p, below)), other.c_str(), guild::argument_error);
+    }
+}
+
+TEST_CASE("weights that are packed for one arithmetic and a backend that computes in another: refused, by the layer and by a call after a swap") {
+    const arithmetic all[] = {arithmetic::fp32, arithmetic::bf16, arithmetic::bf16_chain, arithmetic::bf16_rows, arithmetic::int8};
+    const guild::thread_pool pool(1);
+    for (const test::shape& s : {ragged, tiny}) {  // tiny: few rows go alone
+        const auto exact = s.weights<float>(s.model<model>());
+        const auto refused = [](arithmetic is, arithmetic by) {
+            return "guild::cpu: weights are packed for arithmetic " + std::string(cpu::name(is)) + ", expected " + std::string(cpu::name(by)) +
+                   ", which this backend computes";
+        };
+        each_kind([&]<class Format>(Format, arithmetic is, const std::string& name, double) {
+            CAPTURE(name);
+            const auto w = guild::convert<Format>(exact);
+            using packed = guild::packed_weights<model, Format, backend>;
+            const packed p(w, w.model, backend(guild::threads{pool}, is));
+            for (const arithmetic by : all) {
+                if (by == arithmetic::bf16_chain && cpu::active() < cpu::isa::avx512_bf16) continue;
+                const backend b(guild::threads{pool}, by);
+                if (by == is) CHECK_NOTHROW(guild::layer(p, b));
+                else CHECK_THROWS_WITH_AS((guild::layer(p, b)), refused(is, by).c_str(), guild::argument_error);
+            }
+        });
+        using packed = guild::packed_weights<model, bf16, backend>;
+        const auto w = guild::convert<bf16>(exact);
+        const backend exactly(guild::threads{pool}), rounding(guild::threads{pool}, arithmetic::bf16);
+        packed p(w, w.model, exactly);
+        const guild::layer layer(p, exactly);
+        p = packed(w, w.model, rounding);
+        test::matrix<float> x(2, s.config.hidden), y(2, s.config.hidden);
+        x.fill(1), y.fill(5);
+        guild::workspace<float> ws;
+        CHECK_THROWS_WITH_AS(layer.forward(x, y, ws), refused(arithmetic::bf16, arithmetic::fp32).c_str(), guild::argument_error);
+        CHECK(y(1, s.config.hidden - 1) == 5);
     }
 }

@@ -27,6 +27,13 @@ template <class Network, class Router, class S> struct packed_view {
     const S* input = nullptr;
 };
 
+namespace check {
+/// Networks that the backend computes as they are packed, if it says by `check`.
+template <class Backend> void packed(const Backend& b, const auto& w) {
+    if constexpr (requires { b.check(w.experts); }) b.check(w.experts), b.check(w.shared);
+}
+}  // namespace check
+
 /// Owns a backend's packed layout, and copies of everything that is not packed, so the source may go. Never changes.
 template <class Model, class Format, class Backend> class packed_weights {
     using S = scalar_of<Format>;
