@@ -74,8 +74,10 @@ set(guild_headers
     include/guild/core/half.hpp
     include/guild/core/host_device.hpp
     include/guild/core/huge_pages.hpp
+    include/guild/core/in_use.hpp
     include/guild/core/int4.hpp
     include/guild/core/int8.hpp
+    include/guild/core/lender.hpp
     include/guild/core/minifloat.hpp
     include/guild/core/mxfp4.hpp
     include/guild/core/packed_weights.hpp
@@ -92,6 +94,7 @@ set(guild_headers
     include/guild/core/stack.hpp
     include/guild/core/steps.hpp
     include/guild/core/tape.hpp
+    include/guild/core/tensors.hpp
     include/guild/core/variable.hpp
     include/guild/core/view.hpp
     include/guild/core/weights.hpp

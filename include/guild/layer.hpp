@@ -16,6 +16,7 @@ namespace guild::inline v0 {
 /// before anything is written; what breaks one is a shape_error or argument_error.
 template <moe_model Model, class Format = float, class Backend = backend::eigen<>> class layer {
     using parts = guild::parts<Model, Format, Backend>;
+    using lender = detail::lender<Model, Format, Backend>;
     using source = typename detail::packed_source<Model, Format, Backend>::type;
     using environment = typename detail::environment_of<Backend>::type;
 
@@ -24,133 +25,191 @@ public:
     using S = scalar;
     using gradients = guild::weights<Model, S>;
 
-    /// Borrows the weights: they must outlive the layer and may change between calls (an optimiser, a mapped file).
-    explicit layer(const typename parts::weights& w, const std::type_identity_t<Model>& m = {}, const Backend& b = {}) : p_{m, w, b} {
-        check::weights(m, w);
-    }
-    explicit layer(const guild::weights<Model, Format>& w, const Backend& b = {}) : layer(w, w.model, b) {}
+    /// Borrows the weights, which must outlive the layer. Between calls they may change, be assigned to, swapped or moved into: every call
+    /// looks at them anew and throws shape_error if a tensor has not the size that the model gives it.
+    explicit layer(const guild::weights<Model, Format>& w, const Backend& b = {}) : layer(w.model, b, lender(w)) { model_.check(); }
     explicit layer(guild::weights<Model, Format>&&, const Backend& = {}) = delete;  // would dangle
-    /// Packed weights serve inference: `Format` is packed<...>. Throws argument_error if the backend computes otherwise than they are packed for.
-    explicit layer(const source& w, const Backend& b = {}) : p_{w.model(), w, b} { check::packed(p_.backend, p_.w); }
+    /// Keeps the view as it is; the numbers may change between calls (an optimiser, a mapped file).
+    explicit layer(const weights_view<Format>& w, const std::type_identity_t<Model>& m = {}, const Backend& b = {}) : layer(m, b, lender(w)) {
+        check::weights(model_, w);
+    }
+    /// Packed weights serve inference: `Format` is packed<...>. Others may be moved into them between calls. Throws argument_error if the backend
+    /// computes otherwise than they are packed for.
+    explicit layer(const source& w, const Backend& b = {}) : layer(w.model(), b, lender(w)) { check::packed(backend_, weights_.lend()); }
     explicit layer(source&&, const Backend& = {}) = delete;
 
-    const Model& model() const { return p_.model; }
+    const Model& model() const { return model_; }
 
     /// Inference. x [T, H] -> y [T, H] =.
-    void forward(view<const S> x, view<S> y, workspace<S>& ws, const batch& side = {}) const { run(x, y, ws, side); }
-    /// Training: the same, and the tape keeps what backward needs. x and the lists of `side` must stay alive until then.
+    void forward(view<const S> x, view<S> y, workspace<S>& ws, const batch& side = {}) const {
+        const in_use here(ws.use, "workspace");
+        run(x, y, ws, side);
+    }
+    /// Training: the same, and the tape keeps what backward needs. It keeps x and the lists of `side` by address: they must stay alive, in
+    /// place and unchanged until then. A matrix that ends with this call does not compile.
     void forward(view<const S> x, view<S> y, tape<S>& tp, const batch& side = {}) const {
+        const in_use here(tp.use, "tape");
         run(x, y, tp, side);
         tp.x = x;
         tp.side = side;
     }
+    template <detail::owning_temporary X> void forward(X&&, view<S>, tape<S>&, const batch& = {}) const {
+        static_assert(!detail::owning_temporary<X>, "guild::layer: the tape keeps x by address until backward, and x is a temporary: give it a name");
+    }
     /// The losses of the model on what the tape holds, each times its weight.
     S loss(tape<S>& tp) const {
-        check::filled(p_, tp, "tape");
+        const in_use here(tp.use, "tape");
+        const auto& w = looked_at();
+        const parts p = filled(w, tp);
         return in_environment([&] {
             S sum(0);
-            p_.each_loss(tp.side, [&](const auto& one) { sum += balance::value(one, p_.routing_of(tp)); });
+            p.each_loss(tp.side, [&](const auto& one) { sum += balance::value(one, p.routing_of(tp)); });
             return sum;
         });
     }
     /// Any loss on what the tape holds, times its weight: measured, not optimised. Where the model has no losses, O(T E) for their scores.
     template <loss_policy Loss> S measure(const Loss& loss, tape<S>& tp) const {
-        static_assert(!detail::misses_scores<decltype(p_.model.stages()), Loss>(), "guild::layer: the loss reads scores, and the gate has none");
-        check::filled(p_, tp, "tape");
-        if (!detail::suits(loss, static_cast<int>(p_.E())) || !detail::valid(loss))
-            detail::raise<argument_error>("guild::layer: the loss has a number that does not fit ", p_.E(), " experts");
+        static_assert(!detail::misses_scores<decltype(model_.stages()), Loss>(), "guild::layer: the loss reads scores, and the gate has none");
+        const in_use here(tp.use, "tape");
+        const auto& w = looked_at();
+        const parts p = filled(w, tp);
+        if (!detail::suits(loss, static_cast<int>(p.E())) || !detail::valid(loss))
+            detail::raise<argument_error>("guild::layer: the loss has a number that does not fit ", p.E(), " experts");
         return in_environment([&] {
-            if constexpr (!Model::has_losses) step::scores(p_, tp.x.rows, tp.side, tp);
-            return balance::value(loss, p_.routing_of(tp));
+            if constexpr (!Model::has_losses) step::scores(p, tp.x.rows, tp.side, tp);
+            return balance::value(loss, p.routing_of(tp));
         });
     }
-    /// dy [T, H] -> dx [T, H] =, grad +=; the gradients of the model's losses included.
+    /// dy [T, H] -> dx [T, H] =, grad +=; the gradients of the model's losses included. Once more on the same tape, with this dy or another,
+    /// it gives what it would have given at first.
     void backward(view<const S> dy, view<S> dx, gradients& grad, tape<S>& tp) const {
-        check::filled(p_, tp, "tape");
-        check::shape("dy", dy, tp.x.rows, p_.H());
-        check_gradient(dx, grad, tp);
+        const in_use here(tp.use, "tape");
+        const auto& w = looked_at();
+        const parts p = filled(w, tp);
+        check::shape("dy", dy, tp.x.rows, p.H());
+        check_gradient(p, dx, grad, tp);
         check::apart("dx", dx, "dy", dy);
         const environment usual;
-        step::combine_backward(p_, dy, tp);           // d_rows [R, H], d_weight [T, W]
-        step::shared_backward(p_, dy, dx, grad, tp);  // dx =, grad.shared +=
-        walk_back(dx, grad, tp);
+        step::combine_backward(p, dy, tp);           // d_rows [R, H], d_weight [T, W]
+        step::shared_backward(p, dy, dx, grad, tp);  // dx =, grad.shared +=
+        walk_back(p, dx, grad, tp);
     }
     /// The same from gradients by each expert's output (tp.d_rows [R, H]) and weight (tp.d_weight [T, W]), for objectives that look at
-    /// experts one by one. dx +=.
+    /// experts one by one. dx +=. It uses both up: they must be written anew before another backward of this kind, and that they were cannot
+    /// be told.
     void backward(view<S> dx, gradients& grad, tape<S>& tp) const {
-        check::filled(p_, tp, "tape");
-        check_gradient(dx, grad, tp);
+        const in_use here(tp.use, "tape");
+        const auto& w = looked_at();
+        const parts p = filled(w, tp);
+        check_gradient(p, dx, grad, tp);
         const environment usual;
-        step::shared_untouched(p_, tp);
-        walk_back(dx, grad, tp);
+        step::shared_untouched(p, tp);
+        walk_back(p, dx, grad, tp);
     }
 
     /// How the last forward was shared out. O(T W + E).
     guild::load load(const workspace<S>& ws) const {
-        check::filled(p_, ws, "workspace");
+        ws.use.check("workspace");
+        const auto& w = weights_.lend();
+        check::filled(with(w), ws, "workspace", false);
+        const auto E = static_cast<int>(model_.extent().experts);
         guild::load l;
-        l.count.resize(static_cast<std::size_t>(p_.E()));
-        dispatch::each_chosen(ws.gate.choice, static_cast<int>(p_.E()), [&](int e) { ++l.count[static_cast<std::size_t>(e)], ++l.total; });
+        l.count.resize(static_cast<std::size_t>(E));
+        dispatch::each_chosen(ws.gate.choice, E, [&](int e) { ++l.count[static_cast<std::size_t>(e)], ++l.total; });
         return l;
+    }
+    /// Whether a workspace or tape holds what a forward of this layer left in it.
+    bool filled(const workspace<S>& ws) const {
+        ws.use.check("workspace");
+        const auto& w = weights_.lend();
+        const parts p = with(w);
+        return ws.filled && ws.by == p.numbers() && ws.owner == p.owner;
     }
     /// Token t's row of the gate after every stage, first the logits: for tests, plots and people.
     std::vector<gate::snapshot<S>> inspect(tape<S>& tp, long t) const {
-        check::filled(p_, tp, "tape");
+        const in_use here(tp.use, "tape");
+        const auto& w = looked_at();
+        const parts p = filled(w, tp);
         const environment usual;
-        return gate::inspect(p_.model, p_.gate_data_of(tp), tp.side, view<const S>(tp.logits.shape(tp.x.rows, p_.P())), tp.gate, t);
+        return gate::inspect(p.model, p.gate_data_of(tp), tp.side, view<const S>(tp.logits.shape(tp.x.rows, p.P())), tp.gate, t);
     }
     /// See workspace::reserve.
     void reserve(auto& ws, long tokens, long rows = -1) const {
+        const in_use here(ws.use, "workspace");
+        const long W = model_.extent().slots;
         if (tokens < 0) detail::raise<argument_error>("guild::workspace: reserve for ", tokens, " tokens, expected at least 0");
-        check::room(workspace<S>{}, tokens, p_.W());
-        step::reserve(p_, ws, tokens, rows < 0 ? tokens * p_.W() : rows);
+        check::room(workspace<S>{}, tokens, W);
+        const auto& w = weights_.lend();
+        step::reserve(with(w), ws, tokens, rows < 0 || rows > tokens * W ? tokens * W : rows);
     }
 
 private:
+    using in_use = detail::in_use::call;
+
+    layer(const Model& m, const Backend& b, const lender& w) : model_(m), weights_(w), backend_(b) {}
+
     /// f() in the environment. Not inlined: a compiler would compute a number that is returned, not stored, before it or after.
     template <class F> [[gnu::noinline]] static S computed(const F& f) { return f(); }
     template <class F> static S in_environment(const F& f) {
         const environment usual;
         return computed(f);
     }
+    /// The weights as they are now, checked.
+    decltype(auto) looked_at() const {
+        weights_.check(model_);
+        return weights_.lend();
+    }
+    /// What the steps of a call are given.
+    parts with(const typename parts::weights& w) const { return {model_, w, backend_, weights_.identity()}; }
+    parts filled(const typename parts::weights& w, const tape<S>& tp) const {
+        const parts p = with(w);
+        check::filled(p, tp, "tape", true);
+        return p;
+    }
     void run(view<const S> x, view<S> y, auto& ws, const batch& side) const {
         ws.filled = false;
-        if (x.rows < 0) detail::raise<shape_error>("guild::layer: x is [", x.rows, ", ", x.cols, "], expected [at least 0, ", p_.H(), "]");
-        check::shape("x", x, x.rows, p_.H());
-        check::shape("y", y, x.rows, p_.H());
+        const auto& w = looked_at();
+        const parts p = with(w);
+        if (x.rows < 0) detail::raise<shape_error>("guild::layer: x is [", x.rows, ", ", x.cols, "], expected [at least 0, ", p.H(), "]");
+        check::room(ws, x.rows, p.W());
+        check::shape("x", x, x.rows, p.H());
+        check::shape("y", y, x.rows, p.H());
         check::apart("y", y, "x", x);
-        using stages = decltype(p_.model.stages());
-        check::side(side, x.rows, stages::needs_token_id, p_.losses());
-        if constexpr (stages::needs_table) check::table(side, p_.w.gate, static_cast<int>(p_.E()), p_.model.config.top_k);
-        check::passed(ws.passed, x.rows, p_.E(), parts::needs_previous);
-        check::room(ws, x.rows, p_.W());
+        using stages = decltype(model_.stages());
+        check::side(side, x.rows, stages::needs_token_id, p.losses());
+        if constexpr (stages::needs_table) check::table(side, p.w.gate, static_cast<int>(p.E()), p.model.config.top_k);
+        check::passed(ws.passed, x.rows, p.E(), parts::needs_previous, x, y);
         const environment usual;
-        step::logits(p_, x, side, ws);        // logits [T, P]
-        step::choose(p_, x.rows, side, ws);   // choice [T, W]
-        if (!step::by_token(p_, x, ws, y)) {  // or y =, and that is all
-            step::dispatch(p_, ws);           // plan [R]
-            step::routed(p_, x, ws);          // rows [R, H]
-            step::shared(p_, x, y, ws);       // y =
-            step::combine(p_, x, ws, y);      // y +=
+        step::logits(p, x, side, ws);        // logits [T, P]
+        step::choose(p, x.rows, side, ws);   // choice [T, W]
+        if (!step::by_token(p, x, ws, y)) {  // or y =, and that is all
+            step::dispatch(p, ws);           // plan [R]
+            step::routed(p, x, ws);          // rows [R, H]
+            step::shared(p, x, y, ws);       // y =
+            step::combine(p, x, ws, y);      // y +=
         }
-        ws.by = p_.numbers();
+        ws.by = p.numbers();
+        ws.owner = p.owner;
+        ws.kept = std::remove_cvref_t<decltype(ws)>::keeps;
         ws.filled = true;
     }
-    void walk_back(view<S> dx, gradients& grad, tape<S>& tp) const {
-        step::routed_backward(p_, grad, tp);      // d_read [R, H], grad.experts +=
-        step::dispatch_backward(p_, dx, tp);      // dx +=
-        step::losses_backward(p_, grad, tp);      // d_logits =, d_scores =, d_weight +=
-        step::choose_backward(p_, grad, tp);      // d_logits +=, grad.learned +=
-        step::logits_backward(p_, dx, grad, tp);  // dx +=, grad.router +=
+    void walk_back(const parts& p, view<S> dx, gradients& grad, tape<S>& tp) const {
+        step::routed_backward(p, grad, tp);      // d_read [R, H], grad.experts +=
+        step::dispatch_backward(p, dx, tp);      // dx +=
+        step::losses_backward(p, grad, tp);      // d_logits =, d_scores =, d_weight +=
+        step::choose_backward(p, grad, tp);      // d_logits +=, grad.learned +=
+        step::logits_backward(p, dx, grad, tp);  // dx +=, grad.router +=
     }
-    void check_gradient(view<S> dx, const gradients& grad, tape<S>& tp) const {
-        check::shape("dx", dx, tp.x.rows, p_.H());
+    void check_gradient(const parts& p, view<S> dx, const gradients& grad, tape<S>& tp) const {
+        check::shape("dx", dx, tp.x.rows, p.H());
         check::apart("dx", dx, "x", tp.x);
-        check::gradients(p_.model, grad);
-        check::passed_gradient(tp.passed, tp.x.rows, p_.E());
+        check::gradients(p, grad);
+        check::passed_gradient(tp.passed, tp.x.rows, p.E(), tp.x, dx);
     }
 
-    parts p_;
+    Model model_;
+    lender weights_;
+    Backend backend_;
 };
 
 template <class Model, class Format> layer(const weights<Model, Format>&) -> layer<Model, Format>;

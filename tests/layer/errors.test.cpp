@@ -5,7 +5,10 @@
 
 #include <doctest/doctest.h>
 
+#include <limits>
 #include <stdexcept>
+#include <string>
+#include <vector>
 
 // Every precondition has an error that says argument, expected and found, and nothing is written before it is thrown.
 
@@ -39,6 +42,9 @@ template <class Model> struct bench {
     void infer(view<const float> in, view<float> out, const guild::batch& side = {}) { layer.forward(in, out, ws, side); }
     void backward(view<const float> by, view<float> to) { layer.backward(by, to, gradient, tape); }
 };
+
+/// The same address and some bytes: between two numbers.
+template <class T> T* shifted(T* p, std::size_t bytes = 1) { return reinterpret_cast<T*>(reinterpret_cast<std::uintptr_t>(p) + bytes); }
 
 #define REFUSED(call, type, text)                        \
     do {                                                 \
@@ -81,6 +87,103 @@ TEST_CASE("y apart from x") {
     b.infer({both.all().data, 5, 4, 8}, {both.all().data + 4, 5, 4, 8});  // side by side in one matrix
     b.infer({both.all().data + 4, 5, 4, 8}, {both.all().data, 5, 4, 8});
     b.infer({both.all().data, 2, 4}, {both.all().data + 8, 2, 4});
+}
+
+TEST_CASE("apart: whether two matrices share a number, in either order, over all places of one beside the other") {
+    // Rows of `across` and of `other` numbers, `stride` apart, that begin anywhere before, in and after the first matrix.
+    const auto share = [](view<float> a, view<float> b) {
+        for (long r = 0; r < a.rows; ++r)
+            for (long q = 0; q < b.rows; ++q)
+                if (a.row(r) < b.row(q) + b.cols && b.row(q) < a.row(r) + a.cols) return true;
+        return false;
+    };
+    const auto refused = [](view<float> a, view<float> b) {
+        try {
+            guild::check::apart("a", a, "b", b);
+        } catch (const argument_error&) { return true; }
+        return false;
+    };
+    std::vector<float> memory(200);
+    long wrong = 0, passed = 0;
+    for (long stride = 1; stride <= 9; ++stride)
+        for (const long across : {1L, 2L, 4L})
+            for (const long other : {1L, 3L, 4L})
+                for (long rows = 0; rows <= 3; ++rows)
+                    for (long at = 0; at < 120 && stride >= across && stride >= other; ++at) {
+                        const view<float> a(memory.data() + 60, rows, across, stride), b(memory.data() + at, 3, other, stride);
+                        wrong += refused(a, b) != share(a, b);
+                        wrong += refused(b, a) != share(b, a);
+                        passed += !share(a, b);
+                    }
+    CHECK(wrong == 0);
+    CHECK(passed > 5000);
+    const view<float> a(memory.data() + 60, 3, 4, 6);  // of other strides: nothing between first and last
+    for (long at = 0; at < 120; ++at) {
+        const view<float> b(memory.data() + at, 2, 3, 5);
+        wrong += refused(a, b) != (at + 5 + 3 > 60 && at < 60 + 12 + 4);
+        wrong += refused(b, a) != refused(a, b);
+    }
+    CHECK(wrong == 0);
+}
+
+TEST_CASE("y that begins in the last row of x, and x in that of y; half a number of two") {
+    bench<plain> b;
+    const view<float> m = b.y;
+    const char* const text = "guild::layer: y and x overlap, expected separate memory";
+    for (long at = 8; at < 12; ++at) {
+        REFUSED(b.infer({m.data, 3, 4}, {m.data + at, 3, 4}), argument_error, text);
+        REFUSED(b.infer({m.data + at, 2, 4}, {m.data, 2, 4, 8}), argument_error, text);
+        REFUSED(b.infer({m.data, 1, 4, 9}, {m.data + at - 8, 1, 4, 9}), argument_error, text);
+    }
+    using twice = guild::dual<double>;  // aligned to half its size
+    twice two[8];
+    const auto shifted = [&](long halves) { return view<twice>(reinterpret_cast<twice*>(reinterpret_cast<double*>(two) + halves), 2, 1, 2); };
+    guild::check::apart("a", shifted(0), "b", shifted(2));
+    for (const long halves : {1L, 3L, 5L}) {
+        CHECK_THROWS_AS(guild::check::apart("a", shifted(0), "b", shifted(halves)), argument_error);
+        CHECK_THROWS_AS(guild::check::apart("b", shifted(halves), "a", shifted(0)), argument_error);
+    }
+}
+
+TEST_CASE("sizes at the edge: more rows than can be counted, strides that no memory holds") {
+    bench<plain> b;
+    const auto at = [](std::uintptr_t address) { return reinterpret_cast<float*>(address); };  // never read
+    const auto rows = [&](long n) { b.infer({at(1L << 44), n, 4}, {at(1L << 45), n, 4}); };
+    const long most = 2147483647, huge = std::numeric_limits<long>::max(), least = std::numeric_limits<long>::min();
+    for (const long n : {most / 2 + 1, most, most + 1, 2 * most, 1L << 32, 1L << 62, huge - 1, huge})
+        REFUSED(rows(n), shape_error, ("guild::layer: " + std::to_string(n) + " tokens with 2 slots each, expected at most 2147483647 rows").c_str());
+    for (const long n : {-1L, -most, -(1L << 32), least})
+        REFUSED(rows(n), shape_error, ("guild::layer: x is [" + std::to_string(n) + ", 4], expected [at least 0, 4]").c_str());
+    for (const long n : {most / 2 + 1, huge})
+        REFUSED(b.ws.reserve(b.layer, n), shape_error,
+                ("guild::layer: " + std::to_string(n) + " tokens with 2 slots each, expected at most 2147483647 rows").c_str());
+    REFUSED(b.ws.reserve(b.layer, least), argument_error, "guild::workspace: reserve for -9223372036854775808 tokens, expected at least 0");
+    for (const long given : {4L, 5L, most, huge, -1L, least}) {  // rows beyond all that there can be are not reserved
+        b.ws.reserve(b.layer, 2, given);
+        CHECK(b.ws.max_rows == 4);
+    }
+    REFUSED(rows(most / 2), shape_error, "guild::workspace: reserved for 2 tokens, this batch has 1073741823");
+    REFUSED(rows(3), shape_error, "guild::workspace: reserved for 2 tokens, this batch has 3");
+
+    float* const p = b.y.all().data;
+    const float* const q = b.x.all().data;
+    guild::workspace<float> ws;
+    const auto infer = [&](view<const float> x, view<float> y) { b.layer.forward(x, y, ws); };
+    for (const long stride : {(1L << 53) + 1, 1L << 61, huge}) {
+        const std::string text = " has a stride of " + std::to_string(stride) + ", expected at most 9007199254740992";
+        REFUSED(infer({q, 2, 4, stride}, {p, 2, 4}), shape_error, ("guild::layer: x" + text).c_str());
+        REFUSED(infer({q, 2, 4}, {p, 2, 4, stride}), shape_error, ("guild::layer: y" + text).c_str());
+    }
+    REFUSED(infer({q, 2, 4, least}, {p, 2, 4}), shape_error, "guild::layer: x has a stride of -9223372036854775808, expected at least 4");
+    for (const long stride : {least, -4L, 0L, huge}) infer({q, 1, 4, stride}, {p, 1, 4, stride});  // of one row it means nothing
+    for (const long stride : {least, 0L, huge}) infer({nullptr, 0, 4, stride}, {nullptr, 0, 4, stride});
+
+    struct one_slot : guild::model<config{.hidden = 4, .expert_hidden = 3, .routed_experts = 5, .top_k = 1}> {};
+    bench<one_slot> c;
+    c.ws.reserve(c.layer, 3);
+    const auto one = [&](long n) { c.infer({at(1L << 44), n, 4}, {at(1L << 45), n, 4}); };
+    CHECK_THROWS_WITH_AS(one(most), "guild::workspace: reserved for 3 tokens, this batch has 2147483647", shape_error);
+    CHECK_THROWS_WITH_AS(one(most + 1), "guild::layer: 2147483648 tokens with 1 slots each, expected at most 2147483647 rows", shape_error);
 }
 
 TEST_CASE("dy and dx: shape, stride, null, apart from each other and from x") {
@@ -129,6 +232,20 @@ TEST_CASE("lists of the batch") {
     const guild::given_draws null[] = {{.stream = 3, .count = 1, .value = nullptr}}, none[] = {{.stream = 4, .count = 0, .value = &number}};
     refused({.draws = null}, "guild::batch: draws of stream 3 are null or have count 1, expected at least 1");
     refused({.draws = none}, "guild::batch: draws of stream 4 are null or have count 0, expected at least 1");
+    const double numbers[8] = {};  // lists that begin between two numbers
+    const auto between = [&]<class T>(T*, std::size_t n) {
+        return std::span<T>(shifted(reinterpret_cast<T*>(reinterpret_cast<std::uintptr_t>(numbers))), n);
+    };
+    const int* const an_int = nullptr;
+    const long* const a_long = nullptr;
+    const double* const a_double = nullptr;
+    const guild::given_draws *const a_draw = nullptr, inside[] = {{.stream = 3, .count = 1, .value = shifted(numbers)}};
+    refused({.token_id = between(an_int, 5)}, "guild::batch: token_id is at an address that is no multiple of 4");
+    refused({.sequence = between(an_int, 2)}, "guild::batch: sequence is at an address that is no multiple of 4");
+    refused({.position = between(a_long, 5)}, "guild::batch: position is at an address that is no multiple of 8");
+    refused({.strength = between(a_double, 0)}, "guild::batch: strength is at an address that is no multiple of 8");
+    refused({.draws = between(a_draw, 1)}, "guild::batch: draws is at an address that is no multiple of 8");
+    refused({.draws = inside}, "guild::batch: draws.value is at an address that is no multiple of 8");
     const int empty_in_between[] = {0, 2, 2, 5};
     b.infer(b.x, b.y, {.sequence = empty_in_between});
 }
@@ -169,6 +286,7 @@ TEST_CASE("a tape that no forward has filled") {
     REFUSED(b.layer.loss(empty), argument_error, text.c_str());
     REFUSED(b.layer.inspect(empty, 0), argument_error, text.c_str());
     REFUSED(b.layer.load(empty), argument_error, "guild::layer: the workspace is empty, expected one that a forward of this layer has filled");
+    REFUSED(b.layer.measure(guild::z_loss{}, empty), argument_error, text.c_str());
     const bool padding[1] = {};
     CHECK_THROWS_AS(b.layer.forward(b.x, b.y, b.tape, {.padding = padding}), shape_error);
     REFUSED(b.backward(b.dy, b.dx), argument_error, text.c_str());
@@ -205,23 +323,26 @@ TEST_CASE("gradients of another model") {
     x.random(1), dx.random(2), before.random(2);
     guild::tape<float> tape;
     layer.forward(x, y, tape);
-    const auto refused = [&](guild::weights<model> gradient) {
-        CHECK_THROWS_WITH_AS(layer.backward(y, dx, gradient, tape), "guild::layer: the gradients belong to a model of other numbers", shape_error);
-        CHECK_THROWS_WITH_AS(layer.backward(dx, gradient, tape), "guild::layer: the gradients belong to a model of other numbers", shape_error);
+    const auto refused = [&](const char* text, guild::weights<model> gradient) {
+        CHECK_THROWS_WITH_AS(layer.backward(y, dx, gradient, tape), text, shape_error);
+        CHECK_THROWS_WITH_AS(layer.backward(dx, gradient, tape), text, shape_error);
         CHECK(test::same_bits(dx, before));
     };
     auto other = s;
     other.config.expert_hidden = 2;
-    refused(other.weights<float>(other.model<model>()));
+    refused("guild::layer: gradients experts.gate has 40 numbers, expected 60", other.weights<float>(other.model<model>()));
     other = s;
     other.config.expert_bias = true;
-    refused(other.weights<float>(other.model<model>()));
+    refused("guild::layer: gradients experts.gate_bias has 15 numbers, expected 0", other.weights<float>(other.model<model>()));
+    other = s;
+    other.config.top_k = 3;  // the same tensors
+    refused("guild::layer: the gradients belong to a model of other numbers", other.weights<float>(other.model<model>()));
     other = s;
     other.passive = {.constant = 1};  // the same config
-    refused(other.weights<float>(other.model<model>()));
+    refused("guild::layer: gradients router has 24 numbers, expected 20", other.weights<float>(other.model<model>()));
     auto emptied = w;
     emptied.experts.down.clear();
-    refused(emptied);
+    refused("guild::layer: gradients experts.down has 0 numbers, expected 60", emptied);
 }
 
 TEST_CASE("a loss without an adjoint of its own is for small sizes") {
@@ -320,4 +441,145 @@ TEST_CASE("weights that a model needs and that are null") {
     v.gate = {}, v.shared = {}, v.shared_gate = v.constant = nullptr, v.experts.gate = {},
     v.experts.gate_bias = v.experts.up_bias = v.experts.down_bias = {};
     guild::layer<bare>{v};  // needs none of these
+}
+
+namespace {
+/// A gate with everything that weights can have, and a table.
+struct everything_gate : test::learned_gate {
+    static constexpr auto input() { return guild::rms_input{}; }
+};
+struct everything
+    : guild::model<
+          config{.hidden = 4, .expert_hidden = 3, .routed_experts = 5, .top_k = 2, .shared_experts = 1, .expert_bias = true, .shared_bias = true},
+          everything_gate{}, guild::gated_shared{}, guild::passive{.constant = 1}> {};
+
+/// Each pointer of a view in turn between two numbers: refused by layers, packed weights and conversions before anything is read.
+template <class Format> void misaligned() {
+    using view = guild::weights_view<Format>;
+    using packed = guild::packed_weights<everything, Format, guild::backend::eigen<>>;
+    auto w = guild::random_weights<everything, Format>(1);
+    w.table = {0, 1, 2, 3};
+    const view good = w;
+    int members = 0;
+    const auto at = [&](const std::string& name, auto member) {
+        view v = good;
+        auto& data = member(v);
+        using T = std::remove_cvref_t<decltype(*data)>;
+        if constexpr (alignof(T) > 1) {
+            const auto right = data;
+            for (std::size_t bytes = 1; bytes < alignof(T); ++bytes) {
+                data = shifted(right, bytes);
+                const std::string text = "guild::layer: weights " + name + " are at an address that is no multiple of " + std::to_string(alignof(T));
+                CHECK_THROWS_WITH_AS((guild::layer<everything, Format>{v}), text.c_str(), argument_error);
+                CHECK_THROWS_WITH_AS(packed{v}, text.c_str(), argument_error);
+                CHECK_THROWS_WITH_AS((guild::convert<double, everything>(v)), text.c_str(), argument_error);
+            }
+            ++members;
+        }
+    };
+    const auto matrix = [&](const std::string& name, auto of) {
+        at(
+            name, [&](view & v) -> auto& { return of(v).data; });
+        if constexpr (guild::has_scales<Format>)
+            at(
+                name + ".scale", [&](view & v) -> auto& { return of(v).scale; });
+    };
+    const auto network = [&](const std::string& name, auto of) {
+        matrix(
+            name + ".gate", [&](view & v) -> auto& { return of(v).gate; });
+        matrix(
+            name + ".up", [&](view & v) -> auto& { return of(v).up; });
+        matrix(
+            name + ".down", [&](view & v) -> auto& { return of(v).down; });
+        at(
+            name + ".gate_bias", [&](view & v) -> auto& { return of(v).gate_bias.data; });
+        at(
+            name + ".up_bias", [&](view & v) -> auto& { return of(v).up_bias.data; });
+        at(
+            name + ".down_bias", [&](view & v) -> auto& { return of(v).down_bias.data; });
+    };
+    at(
+        "router", [](view & v) -> auto& { return v.router.data; });
+    at(
+        "gate.learned", [](view & v) -> auto& { return v.gate.learned; });
+    at(
+        "gate.state", [](view & v) -> auto& { return v.gate.state; });
+    at(
+        "gate.table", [](view & v) -> auto& { return v.gate.table; });
+    at(
+        "shared_gate", [](view & v) -> auto& { return v.shared_gate; });
+    at(
+        "constant", [](view & v) -> auto& { return v.constant; });
+    at(
+        "input", [](view & v) -> auto& { return v.input; });
+    network(
+        "experts", [](view & v) -> auto& { return v.experts; });
+    network(
+        "shared", [](view & v) -> auto& { return v.shared; });
+    CHECK(members == (std::is_same_v<Format, guild::mxfp4> ? 13 : 19));
+    guild::layer<everything, Format>{good};
+}
+}  // namespace
+
+TEST_CASE("weights at addresses that are no multiple of their numbers' alignment") {
+    misaligned<float>();
+    misaligned<guild::bf16>();
+    misaligned<guild::half>();
+    misaligned<guild::int8>();
+    misaligned<guild::mxfp4>();
+
+    struct passes_on : guild::model<config{.hidden = 4, .expert_hidden = 3, .routed_experts = 5, .top_k = 2}, guild::moe_plus_plus_gate{}> {};
+    const auto w = guild::random_weights<passes_on>(1);
+    const guild::layer layer(w);
+    test::matrix<float> x(3, 4), y(3, 4), logits(3, 5), dx(3, 4);
+    x.random(1), logits.random(2);
+    float* const odd = shifted(logits.all().data);
+    guild::tape<float> tape;
+    guild::weights<passes_on> gradient;
+    const auto refused = [&](const char* name, auto call) {
+        CHECK_THROWS_WITH_AS(call(), ("guild::layer: passed." + std::string(name) + " is at an address that is no multiple of 4").c_str(),
+                             argument_error);
+        tape.passed = {.previous = logits};
+    };
+    const auto forward = [&] { layer.forward(x, y, tape); };
+    const auto backward = [&] { layer.backward(x, dx, gradient, tape); };
+    tape.passed.previous = {odd, 3, 5};
+    refused("previous", forward);
+    tape.passed.own = {odd, 3, 5};
+    refused("own", forward);
+    forward();
+    tape.passed.d_own = {odd, 3, 5};
+    refused("d_own", backward);
+    tape.passed.d_previous = {odd, 3, 5};
+    refused("d_previous", backward);
+    backward();
+}
+
+TEST_CASE("what a layer passes on is apart from what else it reads and writes") {
+    struct passes_on : guild::model<config{.hidden = 4, .expert_hidden = 3, .routed_experts = 4, .top_k = 2}, guild::moe_plus_plus_gate{}> {};
+    const auto w = guild::random_weights<passes_on>(1);
+    const guild::layer layer(w);
+    test::matrix<float> x(3, 4), y(3, 4), logits(3, 4), dx(3, 4), other(3, 4);
+    x.random(1), logits.random(2);
+    guild::tape<float> tape;
+    guild::weights<passes_on> gradient;
+    const auto refused = [&](const char* text, auto call) {
+        CHECK_THROWS_WITH_AS(call(), ("guild::layer: " + std::string(text) + " overlap, expected separate memory").c_str(), argument_error);
+        tape.passed = {.previous = logits};
+    };
+    const auto forward = [&] { layer.forward(x, y, tape); };
+    const auto backward = [&] { layer.backward(other, dx, gradient, tape); };
+    tape.passed = {.previous = y};
+    refused("y and passed.previous", forward);
+    tape.passed = {.previous = logits, .own = x};
+    refused("passed.own and x", forward);
+    tape.passed = {.previous = logits, .own = y};
+    refused("passed.own and y", forward);
+    forward();
+    tape.passed.d_own = dx;
+    refused("dx and passed.d_own", backward);
+    tape.passed.d_previous = x;
+    refused("passed.d_previous and x", backward);
+    tape.passed.d_previous = dx;
+    refused("passed.d_previous and dx", backward);
 }

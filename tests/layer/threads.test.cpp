@@ -1,5 +1,6 @@
 #include <support/products.hpp>
 #include <support/child.hpp>
+#include <support/few.hpp>
 #include <support/outcome.hpp>
 #include <support/policies.hpp>
 
@@ -119,4 +120,35 @@ TEST_CASE("converting, packing and unpacking: threads write apart, where rows sh
     const auto again = guild::packed_weights<large, guild::fp8, backend>(w, {}, b).unpack(pool);
     CHECK(again.experts.up == w.experts.up);
     CHECK(again.experts.down == w.experts.down);
+}
+
+TEST_CASE("two threads in one workspace: each call is right or an argument_error") {
+    const auto w = guild::random_weights<shared_by_all>(1);
+    const guild::layer<shared_by_all> l(w);
+    test::matrix<float> x(64, 24), expected(64, 24);
+    x.random(1);
+    guild::workspace<float> ws;
+    guild::tape<float> tape;
+    l.forward(x, expected, ws);
+    std::atomic<int> wrong{0}, right{0}, refused{0};
+    const auto calls = [&](auto& memory) {
+        for (int i = 0; i < (test::few ? 200 : 1000); ++i) {
+            test::matrix<float> y(64, 24);
+            try {
+                l.forward(x, y, memory);
+                ++(test::same_bits(y, expected) ? right : wrong);
+            } catch (const guild::argument_error&) { ++refused; }
+        }
+    };
+    const auto by_two = [&](auto& memory) {
+        std::thread other([&] { calls(memory); });
+        calls(memory);
+        other.join();
+        l.forward(x, expected, memory);  // free again
+    };
+    by_two(ws);
+    by_two(tape);
+    CHECK(wrong == 0);
+    CHECK(right > 0);
+    CHECK(right + refused == 4 * (test::few ? 200 : 1000));
 }

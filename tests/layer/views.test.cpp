@@ -56,7 +56,7 @@ template <class Backend> void vectors() {
     const auto e = memory(2 * T - 1), f = memory(2 * T), g = memory(3 * T - 2);
     const Eigen::InnerStride<> two(2), three(3);
     same(layer, o, spread(e.get(), T, two), spread(f.get(), T, two), spread(g.get(), T, three), spread(f.get() + 1, T, two));
-    for (long t = 0; t < T - 1; ++t) CHECK((e[2 * t + 1] == 0 && g[3 * t + 1] == 0 && g[3 * t + 2] == 0));
+    for (std::size_t t = 0; t < T - 1; ++t) CHECK((e[2 * t + 1] == 0 && g[3 * t + 1] == 0 && g[3 * t + 2] == 0));
 }
 }  // namespace
 

@@ -326,17 +326,26 @@ TEST_CASE("token ids outside the vocabulary read beyond the table, and an empty 
     };
     CHECK_NOTHROW(forward(0, 2));
     CHECK(ws.gate.choice.expert[2] == 7);
-    for (const int bad : {-1, 3, 4, 1 << 30}) {  // 3 is the vocabulary
-        const std::string text = "guild::batch: token_id holds " + std::to_string(bad) + ", expected ids below the 3 rows of the gate's table";
-        CHECK_THROWS_WITH_AS(forward(0, bad), text.c_str(), guild::argument_error);
-    }
-    CHECK_THROWS_AS(layer.forward(x, y, ws), guild::argument_error);
-    for (const int bad : {-1, 8, 0}) {
-        w.table[1] = bad;
-        const std::string text =
-            "guild::layer: the gate's table gives token id 0 the expert " + std::to_string(bad) + ", expected distinct experts below 8";
-        CHECK_THROWS_WITH_AS(forward(0, 2), text.c_str(), guild::argument_error);
-    }
+    // By the text: what a read beyond the table finds is refused too, later.
+    const auto refused = [&](int second, const std::string& text) { CHECK_THROWS_WITH_AS(forward(0, second), text.c_str(), guild::argument_error); };
+    const auto beyond = [](int id, int rows) {
+        return "guild::batch: token_id holds " + std::to_string(id) + ", expected ids below the " + std::to_string(rows) +
+               " rows of the gate's table";
+    };
+    for (const int bad : {-1, 3, 4, 1 << 30, std::numeric_limits<int>::min(), std::numeric_limits<int>::max()}) refused(bad, beyond(bad, 3));
+    CHECK_THROWS_WITH_AS(layer.forward(x, y, ws), "guild::batch: token_id is not given, which this gate needs for 2 tokens", guild::argument_error);
+    for (const int bad : {-1, 8, 0, std::numeric_limits<int>::max()})
+        for (const std::size_t at : {std::size_t(4), std::size_t(5)}) {  // the last row, whose other expert is one of 6 and 7
+            const auto good = w.table;
+            w.table[at] = bad == 0 ? w.table[9 - at] : bad;
+            const int found = at == 4 && bad == 0 ? 6 : w.table[at];
+            refused(2, "guild::layer: the gate's table gives token id 2 the expert " + std::to_string(found) + ", expected distinct experts below 8");
+            w.table = good;
+        }
+    w.table.pop_back();  // the last row is not whole
+    refused(2, beyond(2, 2));
+    w.table.clear();
+    refused(0, beyond(0, 0));
 }
 
 TEST_CASE("a router stored in half precision chooses other experts") {

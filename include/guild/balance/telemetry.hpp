@@ -45,7 +45,7 @@ struct telemetry {
     /// had another number of experts.
     template <class Layer, class S> void add(const Layer& layer, const workspace<S>& ws) {
         const auto n = layer.model().extent();
-        if (!ws.filled || !(ws.by == layer_numbers{layer.model().config, n.experts, n.extra, n.slots}))
+        if (!layer.filled(ws))
             detail::raise<argument_error>("guild::telemetry: the workspace is empty or another layer's, expected one that this layer has filled");
         add(n.experts, ws.gate.choice, ws.gate.template asked<decltype(layer.model().stages())>(), ws.gate.present.count());
     }
@@ -119,6 +119,7 @@ private:
 /// How alike the experts are to the router: cosines of its rows, [E, E], from weights alone. 0 for a row of zeros. For gates whose router
 /// has a row for each expert, not for cosine gates. O(E^2 H)
 template <class Model, class Format> std::vector<double> router_similarity(const weights<Model, Format>& w) {
+    check::owned<Format>("weights", w.model, w);
     const auto E = static_cast<std::size_t>(w.model.experts()), H = static_cast<std::size_t>(w.model.config.hidden);
     std::vector<double> cosine(E * E), length(E);
     for (std::size_t i = 0; i < E; ++i)

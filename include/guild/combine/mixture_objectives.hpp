@@ -18,7 +18,9 @@ namespace guild::inline v0 {
 template <class S> S mixture_likelihood(view<const std::type_identity_t<S>> target, tape<S>& tp, view<std::type_identity_t<S>> responsibility = {}) {
     using R = real_t<S>;
     constexpr R least = (std::numeric_limits<R>::min)(), most = (std::numeric_limits<R>::max)() / 4;
-    if (!tp.filled) detail::raise<argument_error>("guild::mixture_likelihood: the tape is empty, expected one that a forward of a layer has filled");
+    const detail::in_use::call here(tp.use, "tape");
+    if (!tp.filled || !tp.kept)
+        detail::raise<argument_error>("guild::mixture_likelihood: the tape is empty, expected one that a forward of a layer has filled");
     const long T = tp.x.rows, H = tp.by.config.hidden, W = tp.by.slots;
     check::shape("target", target, T, H);
     const bool asked = responsibility.data || responsibility.rows != 0;

@@ -3,10 +3,17 @@
 #include <guild/core/parts.hpp>
 
 #include <cstdint>
-#include <functional>
 
 /// The preconditions of a call, checked once per call and before anything is written.
 namespace guild::inline v0::check {
+
+/// How far apart the first and the last number of a view may be: no process has more memory, and no address overflows.
+template <class T> inline constexpr long most_numbers = (1L << 56) / static_cast<long>(sizeof(T));
+template <class T> bool too_far(const view<T>& v) {
+    long n = 0;
+    return __builtin_mul_overflow(v.rows, v.stride, &n) || n > most_numbers<T>;
+}
+template <class T> bool aligned(const T* data) { return reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0; }
 
 /// Why v is not [rows, cols], readable.
 template <class T> [[noreturn, gnu::cold, gnu::noinline]] void refuse(const char* name, const view<T>& v, long rows, long cols) {
@@ -14,62 +21,54 @@ template <class T> [[noreturn, gnu::cold, gnu::noinline]] void refuse(const char
         detail::raise<shape_error>("guild::layer: ", name, " is [", v.rows, ", ", v.cols, "], expected [", rows, ", ", cols, "]");
     if (v.stride < cols && rows > 1) detail::raise<shape_error>("guild::layer: ", name, " has a stride of ", v.stride, ", expected at least ", cols);
     if (!v.data) detail::raise<argument_error>("guild::layer: ", name, " is null, expected [", rows, ", ", cols, "]");
-    detail::raise<argument_error>("guild::layer: ", name, " is at an address that is no multiple of ", static_cast<long>(alignof(T)));
+    if (!aligned(v.data))
+        detail::raise<argument_error>("guild::layer: ", name, " is at an address that is no multiple of ", static_cast<long>(alignof(T)));
+    detail::raise<shape_error>("guild::layer: ", name, " has a stride of ", v.stride, ", expected at most ", most_numbers<T> / rows);
 }
 /// v is [rows, cols], readable.
 template <class T> void shape(const char* name, const view<T>& v, long rows, long cols) {
-    const bool readable = rows == 0 || (v.data && reinterpret_cast<std::uintptr_t>(v.data) % alignof(T) == 0);
-    if (v.rows != rows || v.cols != cols || (v.stride < cols && rows > 1) || !readable) refuse(name, v, rows, cols);
+    const bool readable = rows == 0 || (v.data && aligned(v.data)), spaced = rows <= 1 || (v.stride >= cols && !too_far(v));
+    if (v.rows != rows || v.cols != cols || !spaced || !readable) refuse(name, v, rows, cols);
 }
-/// What is written and what is read meanwhile do not share memory.
+/// What is written and what is read meanwhile do not share memory. Of other strides, neither lies between the first and the last number of the other.
 template <class A, class B> void apart(const char* name, view<A> a, const char* other, view<B> b) {
-    const auto *a0 = static_cast<const void*>(a.data), *b0 = static_cast<const void*>(b.data);
     if (a.rows == 0 || b.rows == 0) return;
-    if (a.stride == b.stride && a.stride > 0 && sizeof(A) == sizeof(B)) {  // columns of one buffer, side by side
-        const long gap = (reinterpret_cast<std::intptr_t>(b0) - reinterpret_cast<std::intptr_t>(a0)) / static_cast<long>(sizeof(A)) % a.stride;
-        const long at = gap < 0 ? gap + a.stride : gap;
-        if (at >= a.cols && at + b.cols <= a.stride) return;
+    const auto bytes = []<class T>(const view<T>& v, long numbers) { return static_cast<std::uintptr_t>(numbers) * sizeof(T); };
+    const auto begin = [](const auto& v) { return reinterpret_cast<std::uintptr_t>(v.data); };
+    const auto end = [&](const auto& v) { return begin(v) + bytes(v, (v.rows - 1) * v.stride + v.cols); };
+    const std::uintptr_t step = bytes(a, a.stride);
+    if (a.stride > 0 && b.stride > 0 && step == bytes(b, b.stride)) {  // columns of one buffer, side by side
+        const std::uintptr_t gap = begin(b) >= begin(a) ? (begin(b) - begin(a)) % step : step - 1 - (begin(a) - begin(b) - 1) % step;
+        if (gap >= bytes(a, a.cols) && gap + bytes(b, b.cols) <= step) return;
     }
-    const auto *a1 = static_cast<const void*>(a.row(a.rows - 1) + a.cols), *b1 = static_cast<const void*>(b.row(b.rows - 1) + b.cols);
-    if (std::less<>{}(a0, b1) && std::less<>{}(b0, a1))
+    if (begin(a) < end(b) && begin(b) < end(a))
         detail::raise<argument_error>("guild::layer: ", name, " and ", other, " overlap, expected separate memory");
 }
 
-/// Every tensor has the size that the model gives it.
-template <class Model, class S> void gradients(const Model& m, const guild::weights<Model, S>& grad) {
-    const guild::config& c = m.config;
-    const auto n = m.extent();
-    bool same = grad.model.config == c;
-    const auto has = [&](const auto& tensor, long size) { same = same && static_cast<long>(tensor.size()) == size; };
-    const auto network = [&](const auto& w, long E, long F, bool bias) {
-        const bool gated = m.activation.inputs == 2;
-        has(w.gate, gated ? E * F * c.hidden : 0);
-        has(w.up, E * F * c.hidden);
-        has(w.down, E * F * c.hidden);
-        has(w.gate_bias, gated && bias ? E * F : 0);
-        has(w.up_bias, bias ? E * F : 0);
-        has(w.down_bias, bias ? E * c.hidden : 0);
-    };
-    has(grad.router, long(n.experts + n.extra) * c.hidden);
-    has(grad.learned, m.stages().learned(n.experts));
-    has(grad.shared_gate, m.shared.learned ? c.hidden : 0);
-    has(grad.constant, long(m.passive.vectors()) * c.hidden);
-    has(grad.input, input_numbers(m));
-    network(grad.experts, c.routed_experts, c.expert_hidden, c.expert_bias);
-    network(grad.shared, c.shared_width() > 0, c.shared_width(), c.shared_bias);
-    if (!same) detail::raise<shape_error>("guild::layer: the gradients belong to a model of other numbers");
-}
-
-/// The workspace or tape holds a forward of a layer with these numbers.
-template <class P, class S> void filled(const P& p, const workspace<S>& ws, const char* what) {
-    if (!ws.filled) detail::raise<argument_error>("guild::layer: the ", what, " is empty, expected one that a forward of this layer has filled");
+/// What a forward of the layer left in a workspace or tape is there; `kept`: for backward.
+template <class P, class S> void filled(const P& p, const workspace<S>& ws, const char* what, bool kept) {
+    if (!ws.filled || (kept && !ws.kept))
+        detail::raise<argument_error>("guild::layer: the ", what, " is empty, expected one that a forward of this layer has filled");
     if (!(ws.by == p.numbers())) detail::raise<argument_error>("guild::layer: the ", what, " was filled by a layer of other numbers");
+    if (ws.owner != p.owner) detail::raise<argument_error>("guild::layer: the ", what, " was filled by a layer of other weights");
+}
+/// Gradients have the sizes of the model's tensors and are not the weights themselves.
+template <class P, class Model, class S> void gradients(const P& p, const guild::weights<Model, S>& grad) {
+    owned<S>("gradients", p.model, grad);
+    if (static_cast<const void*>(grad.router.data()) == p.w.router.data)
+        detail::raise<argument_error>("guild::layer: the gradients are the weights themselves, expected separate memory");
 }
 
+/// Numbers of the batch that can be read.
+template <class T> void readable(const char* name, const T* data) {
+    if (!aligned(data))
+        detail::raise<argument_error>("guild::batch: ", name, " is at an address that is no multiple of ", static_cast<long>(alignof(T)));
+}
 /// A list of the batch has its length, if it is given.
 template <class T> void list(const char* name, std::span<T> v, long expected) {
     if (!v.empty() && static_cast<long>(v.size()) != expected)
         detail::raise<shape_error>("guild::batch: ", name, " has ", static_cast<long>(v.size()), " entries, expected ", expected);
+    readable(name, v.data());
 }
 inline void side(const batch& b, long T, bool needs_token_id, long losses) {
     list("strength", b.strength, losses);
@@ -78,6 +77,8 @@ inline void side(const batch& b, long T, bool needs_token_id, long losses) {
     list("position", b.position, T);
     if (needs_token_id && b.token_id.empty() && T > 0)
         detail::raise<argument_error>("guild::batch: token_id is not given, which this gate needs for ", T, " tokens");
+    readable("sequence", b.sequence.data());
+    readable("draws", b.draws.data());
     if (!b.sequence.empty()) {
         const auto at = [&](std::size_t i) { return b.sequence[i]; };
         if (b.sequence.size() < 2 || at(0) != 0 || at(b.sequence.size() - 1) != T)
@@ -87,23 +88,36 @@ inline void side(const batch& b, long T, bool needs_token_id, long losses) {
             if (at(i) < at(i - 1))
                 detail::raise<argument_error>("guild::batch: sequence falls from ", at(i - 1), " to ", at(i), ", expected offsets that do not fall");
     }
-    for (const given_draws& d : b.draws)
+    for (const given_draws& d : b.draws) {
         if (!d.value || d.count < 1)
             detail::raise<argument_error>("guild::batch: draws of stream ", d.stream, " are null or have count ", d.count, ", expected at least 1");
+        readable("draws.value", d.value);
+    }
 }
 
 /// Logits passed from layer to layer are [T, E] where they are given, and given where the gate reads them.
-template <class S> void passed(const passed_logits<S>& l, long T, long E, bool needs_previous) {
-    if (needs_previous) shape("passed.previous", l.previous, T, E);
+/// What is written, `own` and `d_previous`, is apart from x and y, or dx.
+template <class S> void passed(const passed_logits<S>& l, long T, long E, bool needs_previous, view<const S> x, view<S> y) {
+    if (needs_previous) {
+        shape("passed.previous", l.previous, T, E);
+        apart("y", y, "passed.previous", l.previous);
+    }
     if (!l.own.data) return;
     shape("passed.own", l.own, T, E);
     if (needs_previous) apart("passed.own", l.own, "passed.previous", l.previous);
+    apart("passed.own", l.own, "x", x);
+    apart("passed.own", l.own, "y", y);
 }
-template <class S> void passed_gradient(const passed_logits<S>& l, long T, long E) {
-    if (l.d_own.data) shape("passed.d_own", l.d_own, T, E);
+template <class S> void passed_gradient(const passed_logits<S>& l, long T, long E, view<const S> x, view<S> dx) {
+    if (l.d_own.data) {
+        shape("passed.d_own", l.d_own, T, E);
+        apart("dx", dx, "passed.d_own", l.d_own);
+    }
     if (!l.d_previous.data) return;
     shape("passed.d_previous", l.d_previous, T, E);
     apart("passed.d_previous", l.d_previous, "passed.d_own", l.d_own);
+    apart("passed.d_previous", l.d_previous, "x", x);
+    apart("passed.d_previous", l.d_previous, "dx", dx);
 }
 
 /// The ids of the batch are rows of the table of a gate that hashes, and what these rows hold are distinct experts. O(T K^2).

@@ -1,38 +1,27 @@
 #pragma once
 #include <guild/core/weights.hpp>
 
-#include <string>
+#include <cstdint>
 
 namespace guild::inline v0::check {
 
-/// A weight that the model has is there.
-inline void present(const char* name, const void* data, bool needed) {
-    if (needed && !data) detail::raise<argument_error>("guild::layer: weights ", name, " are null, which this model needs");
+/// A weight that the model has is there, and one that is there can be read.
+template <class T> void readable(const char* of, const char* name, const char* suffix, const T* data, bool needed) {
+    if (needed && !data) detail::raise<argument_error>("guild::layer: weights ", of, name, suffix, " are null, which this model needs");
+    if (reinterpret_cast<std::uintptr_t>(data) % alignof(T) != 0)
+        detail::raise<argument_error>("guild::layer: weights ", of, name, suffix, " are at an address that is no multiple of ",
+                                      static_cast<long>(alignof(T)));
 }
+/// A view of weights has everything that m needs, at addresses that can be read. Throws argument_error.
 template <class Model, class Format, class S> void weights(const Model& m, const weights_view<Format, S>& w) {
     m.check();
-    const auto matrix = [&](const std::string& name, const auto& held, bool needed) {
-        present(name.c_str(), held.data, needed);
-        if constexpr (requires { held.scale; }) present((name + ".scale").c_str(), held.scale, needed);
-    };
-    const auto network = [&](const char* name, const auto& n, bool used, bool bias) {
-        const std::string of(name);
-        const bool gated = m.activation.inputs == 2;
-        matrix(of + ".gate", n.gate, used && gated);
-        matrix(of + ".up", n.up, used);
-        matrix(of + ".down", n.down, used);
-        present((of + ".gate_bias").c_str(), n.gate_bias.data, used && gated && bias);
-        present((of + ".up_bias").c_str(), n.up_bias.data, used && bias);
-        present((of + ".down_bias").c_str(), n.down_bias.data, used && bias);
-    };
-    present("router", w.router.data, true);
-    present("gate.learned", w.gate.learned, m.stages().learned(m.experts()) > 0);
-    present("gate.state", w.gate.state, m.stages().state(m.experts()) > 0);
-    present("shared_gate", w.shared_gate, m.shared.learned);
-    present("constant", w.constant, m.passive.vectors() > 0);
-    present("input", w.input, input_numbers(m) > 0);
-    network("experts", w.experts, true, m.config.expert_bias);
-    network("shared", w.shared, m.config.shared_width() > 0, m.config.shared_bias);
+    detail::each_expected(m, w, [](const char* of, const char* name, const auto& tensor, long E, long out, long in, auto) {
+        const bool needed = E * out * in > 0;
+        if constexpr (requires { tensor.data; }) readable(of, name, "", tensor.data, needed);
+        else readable(of, name, "", tensor, needed);
+        if constexpr (requires { tensor.scale; }) readable(of, name, ".scale", tensor.scale, needed);
+    });
+    readable("gate.", "table", "", w.gate.table, w.gate.vocabulary > 0);
 }
 
 }  // namespace guild::inline v0::check

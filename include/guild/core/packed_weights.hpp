@@ -15,13 +15,14 @@ template <class Backend, class S> auto pack_router(const Backend& b, const stack
 }
 }  // namespace detail
 
-/// What a layer borrows of packed weights; the members of weights_view, the networks and the router as the backend wants them.
+/// What a layer borrows of packed weights: the members of weights_view, the networks and the router as the backend wants them. What is not packed
+/// lies in `rest`, whose memory stays where it is when this is moved.
 template <class Network, class Router, class S> struct packed_view {
+    gate_weights<S> rest;
     stack<const S> router{};
-    const Router& packed_router;
+    Router packed_router{};
     gate_data<S> gate{};
-    const Network& experts;
-    const Network& shared;
+    Network experts, shared;
     const S* shared_gate = nullptr;
     const S* constant = nullptr;
     const S* input = nullptr;
@@ -34,7 +35,8 @@ template <class Backend> void packed(const Backend& b, const auto& w) {
 }
 }  // namespace check
 
-/// Owns a backend's packed layout, and copies of everything that is not packed, so the source may go. Never changes.
+/// Owns a backend's packed layout, and copies of everything that is not packed, so the source may go. Its numbers never change; another one may be
+/// moved into it, which the layers over it then compute with.
 template <class Model, class Format, class Backend> class packed_weights {
     using S = scalar_of<Format>;
     using source = weights_view<Format>;
@@ -42,19 +44,23 @@ template <class Model, class Format, class Backend> class packed_weights {
 public:
     using router = decltype(detail::pack_router(std::declval<const Backend&>(), stack<const S>{}, 1L, 1L));
     using network = decltype(std::declval<const Backend&>().pack(std::declval<const typename source::network&>(), 1L, 1L, 1L));
+    using view = packed_view<network, router, S>;
 
     /// Packs; throws argument_error if the model's numbers break a rule. A hash table stays where it is.
     explicit packed_weights(const source& w, const Model& m = {}, const Backend& b = {})
         : model_(checked(m, w)),
-          table_(w.gate.table),
-          vocabulary_(w.gate.vocabulary),
-          experts_(b.pack(used(m, w.experts), m.config.routed_experts, m.config.expert_hidden, m.config.hidden)),
-          shared_(b.pack(used(m, w.shared), m.config.shared_width() > 0, m.config.shared_width(), m.config.hidden)) {
-        rest_.resize(m);
-        rest_.copy(w, m.config.hidden);
-        router_ = detail::pack_router(b, plain_router(), m.extent().experts + m.extent().extra, m.config.hidden);
+          held_{.experts = b.pack(used(m, w.experts), m.config.routed_experts, m.config.expert_hidden, m.config.hidden),
+                .shared = b.pack(used(m, w.shared), m.config.shared_width() > 0, m.config.shared_width(), m.config.hidden)} {
+        held_.rest.resize(m);
+        held_.rest.copy(w, m.config.hidden);
+        held_.router = {held_.rest.router.data(), 0, m.config.hidden};
+        held_.packed_router = detail::pack_router(b, held_.router, m.extent().experts + m.extent().extra, m.config.hidden);
+        held_.gate = {held_.rest.learned.data(), held_.rest.state.data(), w.gate.table, w.gate.vocabulary};
+        held_.shared_gate = held_.rest.shared_gate.data();
+        held_.constant = held_.rest.constant.data();
+        held_.input = held_.rest.input.data();
     }
-    packed_weights(packed_weights&&) = default;  // a copy would lend the router of the original
+    packed_weights(packed_weights&&) = default;  // a copy would lend the numbers of the original
     packed_weights& operator=(packed_weights&&) = default;
     const Model& model() const { return model_; }
     /// The same numbers in plain weights, exactly: to train on, or to pack in another way.
@@ -63,40 +69,36 @@ public:
         n.unpack(executor, to);
     }
     {
+        check(model_);
         weights<Model, Format> w(model_, executor);
-        static_cast<gate_weights<S>&>(w) = rest_;
-        experts_.unpack(executor, w.experts);
-        shared_.unpack(executor, w.shared);
+        static_cast<gate_weights<S>&>(w) = held_.rest;
+        held_.experts.unpack(executor, w.experts);
+        held_.shared.unpack(executor, w.shared);
         return w;
     }
-    operator packed_view<network, router, S>() const {
-        return {plain_router(),
-                router_,
-                {rest_.learned.data(), rest_.state.data(), table_, vocabulary_},
-                experts_,
-                shared_,
-                rest_.shared_gate.data(),
-                rest_.constant.data(),
-                rest_.input.data()};
+    /// What a layer borrows, unchecked.
+    const view& lend() const { return held_; }
+    /// Throws shape_error if this is not for m, or has been moved from.
+    void check(const Model& m) const {
+        guild::check::sizes<S>("packed weights", model_.config == m.config, [&](auto f) {
+            if constexpr (std::is_empty_v<Model>)
+                f("", "router", held_.rest.router, 1, long(m.extent().experts) + m.extent().extra, m.config.hidden, std::false_type{});
+            else detail::each_gate_tensor(m, held_.rest, f);
+        });
     }
 
 private:
-    stack<const S> plain_router() const { return {rest_.router.data(), 0, model_.config.hidden}; }
     /// Without the gate that an activation of one input does not read.
     template <class View> static View used(const Model& m, View network) {
         if (m.activation.inputs == 1) network.gate = {}, network.gate_bias = {};
         return network;
     }
     static const Model& checked(const Model& m, const source& w) {
-        check::weights(m, w);
+        guild::check::weights(m, w);
         return m;
     }
     Model model_;
-    gate_weights<S> rest_;
-    const int* table_;
-    long vocabulary_;
-    network experts_, shared_;
-    router router_;
+    view held_;
 };
 
 }  // namespace guild::inline v0

@@ -1,5 +1,5 @@
 #pragma once
-#include <guild/core/packed_weights.hpp>
+#include <guild/core/lender.hpp>
 #include <guild/core/tape.hpp>
 
 #include <type_traits>
@@ -7,12 +7,6 @@
 namespace guild::inline v0 {
 
 namespace detail {
-template <class Format, class Backend> struct lent { using type = weights_view<Format>; };
-template <class Format, class Backend> struct lent<packed<Format>, Backend> {
-    using network = decltype(std::declval<const Backend&>().pack(std::declval<const typename weights_view<Format>::network&>(), 1L, 1L, 1L));
-    using router = decltype(pack_router(std::declval<const Backend&>(), stack<const scalar_of<Format>>{}, 1L, 1L));
-    using type = packed_view<network, router, scalar_of<Format>>;
-};
 /// The packed weights of a layer whose format is packed<Format>; for another format a type that nothing has, so that clang does not
 /// deduce such a layer from packed weights.
 template <class Model, class Format, class Backend> struct packed_source { struct type; };
@@ -32,14 +26,15 @@ struct environment_of<Backend> {
 };
 }  // namespace detail
 
-/// What every step is given: what is computed, with which numbers, by whom.
+/// What every step of a call is given: what is computed, with which numbers, by whom.
 template <class Model, class Format, class Backend> struct parts {
     using S = scalar_of<Format>;
-    using weights = typename detail::lent<Format, Backend>::type;
+    using weights = typename detail::lender<Model, Format, Backend>::view;
 
-    Model model;
-    weights w;
-    Backend backend;
+    const Model& model;
+    const weights& w;
+    const Backend& backend;
+    const void* owner;  ///< of the weights
 
     static constexpr bool weighs_input = requires { requires std::remove_cvref_t<decltype(Model::gate)>::weighs_input; };
     static constexpr bool weighs_shared = gate::weighs_shared<Model>;

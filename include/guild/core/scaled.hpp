@@ -70,6 +70,10 @@ template <class Format> struct scaled_format {
         const long across = blocks(in, Format::columns);
         return {w.data.data(), out * codes(in), codes(in), w.scale.data(), blocks(out, Format::rows) * across, across};
     }
+    static constexpr void each_size(const storage& w, long E, long out, long in, auto f) {
+        f("", static_cast<long>(w.data.size()), E * out * codes(in));
+        f(".scale", static_cast<long>(w.scale.size()), E * blocks(out, Format::rows) * blocks(in, Format::columns));
+    }
     static constexpr long blocks(long n, long size) { return n / size + (n % size != 0); }
     static constexpr long codes(long in) { return blocks(in, Format::per_code); }
 };

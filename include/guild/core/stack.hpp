@@ -35,10 +35,12 @@ template <class W, class S> struct plain_format {
     /// Zero, [E, out, in].
     static void resize(storage& w, long E, long out, long in) { detail::resize_huge(w, static_cast<std::size_t>(E * out * in)); }
     static stack lend(const storage& w, long out, long in) { return {w.data(), out * in, in}; }
+    /// f(which, found, expected) for everything that a storage of [E, out, in] holds.
+    static constexpr void each_size(const storage& w, long E, long out, long in, auto f) { f("", static_cast<long>(w.size()), E * out * in); }
 };
 
 /// What goes with a weight format: the scalar of its activations, how a matrix of it is read (`stack`), and how it is owned
-/// (`storage`). A format with scales brings both of its own: see scaled_format.
+/// (`storage`); with `each_size` the sizes of weights are checked at every call. A format with scales brings its own: see scaled_format.
 template <class Format> struct format : plain_format<Format, Format> {};
 template <> struct format<bf16> : plain_format<bf16, float> {};
 template <class Format> using scalar_of = typename format<Format>::scalar;

@@ -1,5 +1,6 @@
 #pragma once
 #include <guild/config.hpp>
+#include <guild/core/in_use.hpp>
 #include <guild/core/scratch.hpp>
 #include <guild/dispatch/plan.hpp>
 #include <guild/gate/run.hpp>
@@ -18,14 +19,14 @@ struct layer_numbers {
 ///     first.passed.own = g;  second.passed.previous = g;                 then both forward
 ///     second.passed.d_previous = dg;  first.passed.d_own = dg;           then the second backward, then the first
 template <class S> struct passed_logits {
-    view<const S> previous;  ///< G of the layer before; throws shape_error where the gate needs it and it is not there
-    view<S> own;             ///< = G of this layer, after the stages that change logits; 0 for padded tokens
-    view<const S> d_own;     ///< gradient by `own`, read by backward
-    view<S> d_previous;      ///< = gradient by `previous`, written by backward
+    view<const S> previous{};  ///< G of the layer before; throws shape_error where the gate needs it and it is not there
+    view<S> own{};             ///< = G of this layer, after the stages that change logits; 0 for padded tokens
+    view<const S> d_own{};     ///< gradient by `own`, read by backward
+    view<S> d_previous{};      ///< = gradient by `previous`, written by backward
 };
 
-/// The memory of one forward, one per concurrent caller of a const layer. It grows on use; after `reserve` it never allocates, and
-/// a forward that would need more throws shape_error before y is written.
+/// The memory of one forward, one per concurrent caller of a const layer: two calls at a time in one are an argument_error. It grows on use; after
+/// `reserve` it never allocates, and a forward that would need more throws shape_error before y is written.
 template <class S> struct workspace {
     static constexpr bool keeps = false;
     gate_result<S> gate;           ///< choice [T, W]
@@ -39,15 +40,19 @@ template <class S> struct workspace {
     buffer<S> shared_rows;         ///< [T, H] where the shared policy learns, or a batch of a tape has padding
     passed_logits<S> passed;       ///< of the caller
     long max_tokens = -1, max_rows = -1;
-    bool filled = false;  ///< a forward has run to its end
-    layer_numbers by;     ///< of the layer that ran it
+    detail::moving_flag filled;   ///< a forward has run to its end
+    bool kept = false;            ///< ... and kept what backward reads
+    layer_numbers by;             ///< of the layer that ran it
+    const void* owner = nullptr;  ///< of its weights
+    detail::in_use use;           ///< by a call that runs
 
     /// Room for `tokens` tokens and `most` routed rows; < 0: tokens W, as many as there can be.
     template <class Layer> void reserve(const Layer& layer, long tokens, long most = -1) { layer.reserve(*this, tokens, most); }
 };
 
 /// A workspace whose contents backward reads: x (borrowed), logits, choice, plan, h, a, rows. Rows of shared networks are in the order of
-/// gate.present: those of padded tokens last.
+/// gate.present: those of padded tokens last. What the last forward left stays until the next one: backward may run on it again, with another dy.
+/// That x or a list of the batch has moved, been written or destroyed since, or that weights have changed, cannot be told.
 template <class S> struct tape : workspace<S> {
     static constexpr bool keeps = true;
     view<const S> x;

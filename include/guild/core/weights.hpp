@@ -1,6 +1,7 @@
 #pragma once
 #include <guild/concepts.hpp>
 #include <guild/core/scaled.hpp>
+#include <guild/core/tensors.hpp>
 #include <guild/expert/feed_forward.hpp>
 #include <guild/gate/run.hpp>
 #include <guild/model.hpp>
@@ -56,12 +57,6 @@ template <class W, class S> struct network_weights {
     }
 };
 
-/// How many numbers the gate's input learns.
-constexpr long input_numbers(const auto& model) {
-    if constexpr (requires { model.gate.input().learned(1); }) return model.gate.input().learned(model.config.hidden);
-    else return 0;
-}
-
 /// Everything a layer learns or keeps but the matrices of its experts.
 template <class S> struct gate_weights {
     std::vector<S> router;         ///< [P, H]
@@ -98,7 +93,7 @@ template <class S> struct gate_weights {
 };
 
 /// Weights that own their memory, zero at first; gradients are the same type. Throws argument_error if the model's numbers break
-/// a rule.
+/// a rule. A view of them throws shape_error if a tensor no longer has the size that the model gives it: resized, or moved from.
 template <class Model, class Format = float> struct weights : gate_weights<scalar_of<Format>> {
     using scalar = scalar_of<Format>;
 
@@ -116,14 +111,20 @@ template <class Model, class Format = float> struct weights : gate_weights<scala
     }
 
     operator weights_view<Format>() const {
+        check::owned<Format>("weights", model, *this);
+        return lend();
+    }
+    /// The same, unchecked.
+    weights_view<Format> lend() const {
         const guild::config& c = model.config;
-        return {.router = {this->router.data(), 0, c.hidden},
-                .gate = {this->learned.data(), this->state.data(), this->table.data(), static_cast<long>(this->table.size()) / c.top_k},
-                .experts = experts.lend(c.expert_hidden, c.hidden),
-                .shared = shared.lend(c.shared_width(), c.hidden),
-                .shared_gate = this->shared_gate.data(),
-                .constant = this->constant.data(),
-                .input = this->input.data()};
+        return {
+            .router = {this->router.data(), 0, c.hidden},
+            .gate = {this->learned.data(), this->state.data(), this->table.data(), c.top_k > 0 ? static_cast<long>(this->table.size()) / c.top_k : 0},
+            .experts = experts.lend(c.expert_hidden, c.hidden),
+            .shared = shared.lend(c.shared_width(), c.hidden),
+            .shared_gate = this->shared_gate.data(),
+            .constant = this->constant.data(),
+            .input = this->input.data()};
     }
 };
 
