@@ -18,7 +18,7 @@ template <class Backend, class S> auto pack_router(const Backend& b, const stack
 /// What a layer borrows of packed weights: the members of weights_view, the networks and the router as the backend wants them. What is not packed
 /// lies in `rest`, whose memory stays where it is when this is moved.
 template <class Network, class Router, class S> struct packed_view {
-    gate_weights<S> rest;
+    gate_weights<S> rest{};
     stack<const S> router{};
     Router packed_router{};
     gate_data<S> gate{};
