@@ -13,6 +13,8 @@ template <class... Gates> struct any_gate {
     struct stage_list {
         static constexpr int size = 3, logits_end = 1, scored = 2, across = size, across_count = 0;
         template <class> static constexpr bool has = true;  // what a balancer moves is up to the gate chosen
+        template <class S, class Row>
+        static constexpr bool derives = (decltype(std::declval<const Gates&>().stages())::template derives<S, Row> || ...);
         static constexpr bool needs_token_id = false, needs_table = false, needs_previous = false;
         std::variant<Gates...> one;
 
