@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fcntl.h>
@@ -16,7 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// The system calls of a writer, in their order, any of which can be made to fail, to do half its work or to be the last one of the process:
+// The system calls of a writer and of a reader, in their order, any of which can be made to fail, to do half its work or to be the last one of the process:
 // defined here, they stand in for those of the C library in this executable.
 
 namespace {
@@ -25,8 +27,8 @@ struct trouble {
     std::size_t fault = 0;               ///< the call to fail, counted from 1
     int code = 0;                        ///< how it fails
     bool ends = false;                   ///< the process ends instead
-    std::size_t most = ~std::size_t{0};  ///< bytes that a write takes
-    int interruptions = 0;               ///< writes that a signal interrupts before anything is written
+    std::size_t most = ~std::size_t{0};  ///< bytes that a write or a read moves
+    int interruptions = 0;               ///< writes or reads that a signal interrupts before anything is moved
 };
 trouble now;
 bool watching = false;
@@ -40,6 +42,12 @@ bool fails(const std::string& call) {
     if (asked.size() != now.fault) return false;
     if (now.ends) ::_exit(0);
     errno = now.code;
+    return true;
+}
+bool interrupted() {
+    if (now.interruptions == 0) return false;
+    --now.interruptions;
+    errno = EINTR;
     return true;
 }
 std::string kind(int fd) {
@@ -67,15 +75,14 @@ int close(int fd) {
     if (watching && kind(fd) == "file") {
         struct stat status {};
         if (::syscall(SYS_newfstatat, fd, "", &status, AT_EMPTY_PATH) == 0) widest |= status.st_mode & 07777;
-        if (now.interruptions > 0) {
-            --now.interruptions;
-            errno = EINTR;
-            return -1;
-        }
-        if (fails("write")) return -1;
+        if (interrupted() || fails("write")) return -1;
         count = std::min(count, now.most);
     }
     return ::syscall(SYS_write, fd, from, count);
+}
+::ssize_t pread(int fd, void* to, std::size_t count, ::off_t offset) {
+    if (watching && (interrupted() || fails("pread"))) return -1;
+    return ::syscall(SYS_pread64, fd, to, watching ? std::min(count, now.most) : count, offset);
 }
 }
 
@@ -174,6 +181,76 @@ TEST_CASE("safetensors_writer: short and interrupted writes are continued") {
     CHECK(error(folder / "w", 300, full) == "cannot write it: No space left on device");  // some of it is written
     CHECK(contents(folder / "w") == contents(folder / "whole"));
     CHECK(files_in(folder.path) == 2);
+}
+
+TEST_CASE("safetensors: short and interrupted reads are continued, a failing one is an error") {
+    const temporary_folder folder;
+    std::vector<float> counted(300);
+    for (std::size_t i = 0; i < counted.size(); ++i) counted[i] = static_cast<float>(i);
+    guild::io::safetensors_writer writer;
+    writer.add("w", {300}, std::span<const float>(counted));
+    writer.write(folder / "w");
+    const auto read = [&](trouble with) {
+        now = with;
+        asked.clear();
+        watching = true;
+        std::string text = file_error_of(folder / "w", [&] {
+            if (guild::io::safetensors(folder / "w").read_as<float>("w") != counted) throw guild::io::file_error("other numbers");
+        });
+        watching = false;
+        return text;
+    };
+    for (const std::size_t most : {1UL, 3UL, 8UL, 1000UL}) {
+        trouble slow;
+        slow.most = most;
+        slow.interruptions = 5;
+        CHECK(read(slow) == "no error");
+        CHECK(std::count(asked.begin(), asked.end(), "pread") >= static_cast<long>(1328 / most));
+    }
+    for (std::size_t fault = 1; fault <= 3; ++fault) CHECK(read(failing(fault, EIO)) == "cannot read it: Input/output error");
+}
+
+TEST_CASE("safetensors: files are not left open in a program that this one becomes") {
+    const temporary_folder folder;
+    REQUIRE(error(folder / "w") == "no error");
+    const std::size_t before = open_files();
+    const guild::io::safetensors reader(folder / "w");
+    const guild::io::detail::output_file writer(folder / "w");
+    int opened = 0;
+    for (int fd = 3; fd < 1000; ++fd) {
+        const int flags = ::fcntl(fd, F_GETFD);
+        char name[64], target[4096];
+        std::snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+        const ::ssize_t length = flags < 0 ? -1 : ::readlink(name, target, sizeof target);
+        if (length < 0 || !std::string_view(target, static_cast<std::size_t>(length)).starts_with(folder.path.native())) continue;
+        ++opened;
+        CHECK((flags & FD_CLOEXEC) != 0);
+    }
+    CHECK(opened == 3);  // the file to read, the folder and the file to write
+    CHECK(open_files() == before + 3);
+}
+
+TEST_CASE("safetensors_writer: names of temporary files that are taken are passed over, whatever they name") {
+    const temporary_folder folder, elsewhere;
+    REQUIRE(error(folder / "whole") == "no error");
+    const auto temporary_name = [&] {  // of the next
+        const guild::io::detail::output_file one(folder / "w");
+        for (const auto& entry : std::filesystem::directory_iterator(folder.path))
+            if (entry.path().filename() != "whole") return entry.path().filename().string();
+        return std::string();
+    };
+    const std::string name = temporary_name(), stem = ".guild." + std::to_string(::getpid()) + ".";
+    REQUIRE(name.starts_with(stem));
+    const long next = std::stol(name.substr(stem.size())) + 1;
+    const auto plant = [&](long i) { return folder / (stem + std::to_string(i) + ".tmp"); };
+    const auto other = put(elsewhere / "other", "somebody's");
+    for (long i = 0; i < 4; ++i) put(plant(next + i), "somebody's");
+    for (long i = 4; i < 8; ++i) std::filesystem::create_symlink(other, plant(next + i));
+    std::filesystem::create_directory(plant(next + 8));
+    CHECK(error(folder / "w") == "no error");
+    CHECK(contents(folder / "w") == contents(folder / "whole"));
+    for (long i = 0; i < 8; ++i) CHECK(contents(plant(next + i)) == "somebody's");
+    CHECK(files_in(folder.path) == 11);
 }
 
 TEST_CASE("safetensors_writer: a process that ends before any of its calls leaves the older file or the new one, whole") {

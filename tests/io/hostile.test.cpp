@@ -222,6 +222,13 @@ TEST_CASE("safetensors: a NUL byte at any place of a header is refused, in the p
     CHECK(open_error(put(folder / "escaped", file_bytes("{\"__metadata__\":{\"a\":\"\\u0000\"}}", 0))) == "no error");  // a character of a text
 }
 
+TEST_CASE("safetensors: tensors without numbers may stand before or after the one that begins where they do") {
+    const temporary_folder folder;
+    const std::string v = tensor("v", "F32", "[0]", "[0,0]"), u = tensor("u", "F32", "[0,3]", "[8,8]");
+    for (const std::string& text : {v + "," + w + "," + u, w + "," + v + "," + u, u + "," + w + "," + v, w + "," + u + "," + v})
+        CHECK(open_error(put(folder / "empty", file_bytes("{" + text + "}", 8))) == "no error");
+}
+
 TEST_CASE("safetensors: every beginning of a file is refused") {
     const temporary_folder folder;
     const std::string whole = file_bytes("{\"__metadata__\":{\"a\":\"b\"}," + w + "," + tensor("v", "BF16", "[2,3]", "[8,20]") + "}", 20);

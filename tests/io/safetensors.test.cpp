@@ -394,6 +394,18 @@ TEST_CASE("safetensors_writer: an older file is replaced, through a link too, an
     CHECK(files_in(folder.path) == 2);
 }
 
+TEST_CASE("safetensors_writer: data begin at the first multiple of 64 bytes behind the header, however long that is") {
+    const temporary_folder folder;
+    const std::string around = R"({"__metadata__":{"k":""}})";
+    for (std::size_t n = 0; n < 66; ++n) {
+        CAPTURE(n);
+        safetensors_writer writer;
+        writer.metadata("k", std::string(n, 'x'));
+        writer.write(folder / "w");
+        CHECK(std::filesystem::file_size(folder / "w") == (8 + around.size() + n + 63) / 64 * 64);
+    }
+}
+
 TEST_CASE("safetensors_writer: no header that a reader would refuse for its length") {
     if (test::few) return;  // 100 million characters to look at, twice
     const temporary_folder folder;

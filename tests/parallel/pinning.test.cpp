@@ -5,9 +5,12 @@
 #include <sched.h>
 #endif
 
+#include <atomic>
 #include <barrier>
 #include <chrono>
-#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <numeric>
 #include <stdexcept>
@@ -26,7 +29,6 @@ template <class Executor> float sum(const Executor& executor) {
     });
     return std::accumulate(part.begin(), part.end(), 0.0F);
 }
-double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 #if defined(__linux__)
 using processors = std::vector<int>;
@@ -82,8 +84,11 @@ TEST_CASE("thread_pool: pinned worker t runs on processor t of its constructor's
     CHECK(mine() == before);
 }
 
-TEST_CASE("thread_pool: without pinning every thread may use what its constructor may") {
-    for (const place& p : places(guild::thread_pool(3))) CHECK(p.may_use == mine());
+TEST_CASE("thread_pool: without pinning every thread may use what its constructor may, a worker that has not run yet too") {
+    for (const int threads : {2, 3, widest(), widest() + 1}) {
+        CAPTURE(threads);
+        for (const place& p : places(guild::thread_pool(threads))) CHECK(p.may_use == mine());
+    }
 }
 
 TEST_CASE("thread_pool: pinned workers stay among the processors of the constructing thread") {
@@ -154,13 +159,47 @@ TEST_CASE("thread_pool: pinning is refused where it cannot be had") {
 }
 #endif
 
-TEST_CASE("thread_pool: workers that wait sleep") {
-    const guild::thread_pool pool(4);
-    CHECK(sum(pool) == sum(guild::serial{}));
-    const double before = processor_seconds();
-    std::this_thread::sleep_for(std::chrono::milliseconds(200));
-    CHECK(processor_seconds() - before < 0.05);  // one that spun would have used 0.2 s, on a processor of its own
+#if defined(__linux__)
+namespace {
+/// The threads of this process that sleep, as the system sees them.
+long asleep() {
+    long count = 0;
+    for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+        std::ifstream file(thread.path() / "stat");
+        const std::string text{std::istreambuf_iterator<char>(file), {}};
+        const auto name_ends = text.rfind(')');
+        count += name_ends != text.npos && text.compare(name_ends + 2, 1, "S") == 0 ? 1 : 0;
+    }
+    return count;
 }
+}  // namespace
+TEST_CASE("thread_pool: workers that wait sleep, few or more than there are processors, and so does a caller whose workers are not ready") {
+    for (const int threads : {2, widest() + 3}) {
+        CAPTURE(threads);
+        const guild::thread_pool pool(threads);
+        CHECK(sum(pool) == sum(guild::serial{}));
+        bool all = false;
+        for (int ms = 0; ms < 5000 && !all; ++ms) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+            all = asleep() >= threads - 1;
+        }
+        CHECK(all);
+        std::atomic<bool> slept{false};
+        std::atomic<int> inside{0};
+        const auto caller = std::this_thread::get_id();
+        pool.run(2, [&](long, long) {
+            ++inside;
+            for (int ms = 0; ms < 5000 && inside < 2; ++ms) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+            if (std::this_thread::get_id() == caller) return;
+            for (int ms = 0; ms < 5000 && !slept; ++ms) {
+                std::this_thread::sleep_for(std::chrono::milliseconds(1));
+                slept = asleep() >= threads - 1;  // all but this one
+            }
+        });
+        CHECK(slept);
+    }
+}
+#endif
 
 TEST_CASE("thread_pool: ends at once after a run, a failed run and no run, asleep or not") {
     for (int repeat = 0; repeat < 200; ++repeat) {

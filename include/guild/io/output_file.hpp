@@ -108,7 +108,7 @@ private:
         const struct ::stat now = status_of(fd_);
         const bool moves = replaces_ && (now.st_uid != old_.st_uid || now.st_gid != old_.st_gid);
         if (moves && ::fchown(fd_.get(), old_.st_uid, old_.st_gid) != 0) mode_ &= ~static_cast<::mode_t>(S_ISUID | S_ISGID);
-        if ((moves || (now.st_mode & all_modes) != mode_) && ::fchmod(fd_.get(), mode_) != 0) fail_call(given_, "set its mode");
+        if ((now.st_mode & all_modes) != mode_ && ::fchmod(fd_.get(), mode_) != 0) fail_call(given_, "set its mode");
     }
 
     std::filesystem::path given_;
