@@ -1,0 +1,20 @@
+# Pages show code that runs: what stands in a source between its marks `[NAME` and `NAME]` stands in the page.
+cmake_minimum_required(VERSION 3.24)
+get_filename_component(root ${CMAKE_CURRENT_LIST_DIR}/.. ABSOLUTE)
+
+function(shows page source mark)
+    file(READ ${root}/${page} text)
+    file(READ ${root}/${source} code)
+    if(NOT code MATCHES "(//|#) \\[${mark}\n(.*\n) *(//|#) ${mark}\\]")
+        message(FATAL_ERROR "${source} has lost its marks [${mark} ... ${mark}]")
+    endif()
+    string(FIND "${text}" "${CMAKE_MATCH_2}" at)
+    if(at EQUAL -1)
+        message(FATAL_ERROR "${page} does not show this part of ${source}:\n${CMAKE_MATCH_2}")
+    endif()
+endfunction()
+
+shows(README.md examples/01_forward.cpp "ten lines")
+shows(docs/from_pytorch.md tests/io/pytorch/module.py module)
+shows(docs/from_pytorch.md tests/io/from_pytorch.test.cpp names)
+shows(docs/from_pytorch.md tests/io/from_pytorch.test.cpp step)
