@@ -20,7 +20,7 @@ namespace guild::inline v0 {
 template <class P> concept gate_policy = requires(const P& p) { p.stages(); };
 
 /// One step for one token, in place on its row. Optional members, and what leaving them out means:
-///     backward(t, in, out, g)   derived from forward in reverse mode: exact, a small multiple of its cost, host only
+///     backward(t, in, out, g)   derived from forward in reverse mode: exact, a small multiple of its cost; on a device by dual numbers, E times dearer
 ///     decide(crowd)             the stage does not look across tokens
 ///     slots(E, K)               W = K
 ///     extra(E)                  no extra logits      learned(E), state(E)   no numbers      fits(E, K)   any numbers fit

@@ -1,7 +1,8 @@
 // Forward and backward of every published gate at the sizes of a published model, of a stage with extra logits, learned numbers and
-// random draws, and of sizes read at run time.
+// random draws, of stages without adjoints, and of sizes read at run time.
 #include <guild/cuda/gate.cuh>
 #include <guild/model.hpp>
+#include <support/comparing_gate.hpp>
 #include <support/noisy_gate.hpp>
 
 namespace gates {
@@ -31,6 +32,7 @@ LAUNCH(gated<128, 8, qwen3_gate{}>)
 LAUNCH(gated<16, 2, gshard_gate{}>)
 LAUNCH(gated<16, 1, switch_gate{}>)
 LAUNCH(gated<64, 4, noisy_gate{}>)
+LAUNCH(gated<64, 4, comparing_gate{}>)  // adjoints that are derived
 
 // The routers that led to today's. Those that look across tokens take what the host decided.
 LAUNCH(gated<8, 8, dense_gate{}>)

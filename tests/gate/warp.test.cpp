@@ -2,6 +2,7 @@
 #include <guild/gate/warp.hpp>
 
 #include <doctest/doctest.h>
+#include <support/comparing_gate.hpp>
 #include <support/gate_case.hpp>
 #include <support/noisy_gate.hpp>
 #include <support/warp_case.hpp>
@@ -48,6 +49,10 @@ TEST_CASE("warp: sizes known to the compiler") {
     warp_agrees(fixed<8, 2>(mixtral_gate{}));
 }
 TEST_CASE("warp: extra logits, learned numbers and random draws of a user's stage") { agrees_at_all_sizes(noisy_gate{}); }
+
+TEST_CASE("warp: adjoints that are derived, of stages that compare") {
+    for (const int E : {1, 5, 31, 32, 33, 64}) warp_agrees(sized<64>(comparing_gate{}, E, std::min(E, 4)), true);
+}
 
 TEST_CASE("warp: a penalty on load, cosines, logits of the layer before") {
     agrees_at_all_sizes(specialised_gate{});

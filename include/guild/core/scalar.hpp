@@ -62,11 +62,12 @@ template <class R> GUILD_HOST_DEVICE constexpr R along(R d, R s) {
     if constexpr (is_real<R>) return s == R(0) ? R(0) : all;
     else return all;  // a number that carries derivatives itself: its own product does as much
 }
+template <class R> inline constexpr R largest = (std::numeric_limits<R>::max)();  // a variable: device code calls no function of the host
+
 /// Within the finite numbers; NaN stays.
 template <class R> GUILD_HOST_DEVICE constexpr R held(R d) {
     if constexpr (is_real<R>) {
-        constexpr R most = (std::numeric_limits<R>::max)();
-        return d > most ? most : d < -most ? -most : d;
+        return d > largest<R> ? largest<R> : d < -largest<R> ? -largest<R> : d;
     } else return d;
 }
 }  // namespace detail

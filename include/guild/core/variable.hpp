@@ -44,7 +44,11 @@ template <class S> struct variable {
     friend variable operator/(variable a, variable b) {
         using W = slope_type;
         const S y = a.v / b.v;
-        return recording<S>::note(y, a, slope::numerator(W(b.v), W(1)), b, slope::denominator(W(y), W(b.v), W(1)));
+        if constexpr (std::is_same_v<W, S>) return recording<S>::note(y, a, slope::numerator(b.v, S(1)), b, slope::denominator(y, b.v, S(1)));
+        else {  // no quotient leaves the range of W
+            const W by = 1 / W(b.v);
+            return recording<S>::note(y, a, by, b, -by * W(y));
+        }
     }
 };
 template <class S> struct real_of<variable<S>> { using type = real_t<S>; };
@@ -55,7 +59,7 @@ template <class S, class W> variable<S> with_slope(S v, variable<S> a, W by_a, v
 
 template <class S> variable<S> exp(variable<S> a) {
     const S y = exp(a.v);
-    return with_slope(y, a, slope::exp(detail::wide(a, a.v), detail::wide(a, y), detail::wide(a, 1)));
+    return with_slope(y, a, std::is_same_v<S, float> ? y : slope::exp(a.v, y, S(1)));
 }
 template <class S> variable<S> log(variable<S> a) {
     const S y = log(a.v);
@@ -125,8 +129,8 @@ public:
                 --o;
                 const W g = by_[number--];
                 if (value(g) == 0) continue;  // not on the way: its slopes may be no numbers
-                by_[o->a] += slope::detail::along(g, o->by_a);
-                if (o->b) by_[o->b] += slope::detail::along(g, o->by_b);
+                by_[o->a] += part(g, o->by_a);
+                if (o->b) by_[o->b] += part(g, o->by_b);
             }
     }
 
@@ -151,6 +155,13 @@ private:
         block* before;
         operation *begin, *end;
     };
+    /// slope::detail::along, for a gradient and slopes that seldom are infinite.
+    static W part(W g, W by) {
+        const W product = g * by;
+        if (is_nan(value(product))) [[unlikely]]
+            return slope::detail::along(g, by);
+        return product;
+    }
     variable<S> add(const operation& o, S v) {
         if (next_ == end_) [[unlikely]]
             more();

@@ -19,9 +19,45 @@ template <class Stage> constexpr int learned_of(const Stage& s, int E) {
     else return 0;
 }
 
+/// On a warp, by dual numbers: one pass of `forward` for every score, extra logit and weight.
 template <class Row> struct derived_adjoint {
-    template <class Stage, class S> static void backward(const Stage&, const token<S>&, const Row&, row_gradient<Row>&) {
-        static_assert(sizeof(Stage) == 0, "guild: a stage without `backward` runs on the host alone; write its adjoint to run it on a device");
+    using S = typename Row::scalar;
+
+    template <class Stage> GUILD_HOST_DEVICE static void backward(const Stage& stage, const token<S>& t, const Row& in, row_gradient<Row>& g) {
+        static_assert(
+            !reads_previous<Stage> && !requires { stage.learned(0); },
+            "guild: a stage with learned numbers or needs_previous runs on the host alone without `backward`; write its adjoint to run it on a "
+            "device");
+        const row_gradient<Row> by = g;
+        const auto along = [&](auto move) {  // sum over outputs of (gradient by output) (d output / d input)
+            row<dual<S>, decltype(in.n), decltype(in.lanes)> r;
+            r.n = in.n;
+            r.lanes = in.lanes;
+            in.each([&](int e) { r.score[e] = in.score[e], r.bias[e] = in.bias[e]; });
+            for (int i = 0; i < in.n.extra; ++i)
+                if (in.owns(i)) r.extra[i] = in.extra[i];
+            for (int k = 0; k < in.n.slots; ++k) r.expert[k] = in.expert[k], r.weight[k] = in.weight[k];
+            move(r);
+            stage.forward(
+                token<dual<S>>{t.index, t.position, t.id, t.training, t.seed, t.draws, t.draw_streams, nullptr, t.state, t.table, t.decided}, r);
+            S dot = in.sum([&](int e) { return by.score[e] * r.score[e].d; }), rest(0);
+            for (int i = 0; i < in.n.extra; ++i)
+                if (in.owns(i)) rest += by.extra[i] * r.extra[i].d;
+            dot += in.lanes.reduce(rest, [](S a, S b) { return a + b; });
+            for (int k = 0; k < in.n.slots; ++k) dot += by.weight[k] * r.weight[k].d;
+            return dot;
+        };
+        for (int one = 0; one < in.n.experts; ++one) {
+            const S d = along([&](auto& r) { r.each([&](int e) { r.score[e].d = S(e == one); }); });
+            in.each([&](int e) {
+                if (e == one) g.score[e] = d;
+            });
+        }
+        for (int i = 0; i < in.n.extra; ++i)
+            g.set_extra(i, along([&](auto& r) {
+                            if (r.owns(i)) r.extra[i].d = S(1);
+                        }));
+        for (int k = 0; k < in.n.slots; ++k) g.weight[k] = along([&](auto& r) { r.weight[k].d = S(1); });
     }
 };
 

@@ -53,7 +53,7 @@ template <class S, class Extent, class Lanes = one_lane> struct row {
     }
     /// sum_e f(e), on every lane. In 16 interleaved partial sums on one lane: vector code, in an order that depends on E alone.
     template <class F> GUILD_HOST_DEVICE S sum(F f) const {
-        if constexpr (Lanes::count == 1 && std::is_floating_point_v<S>) {
+        if constexpr (Lanes::count == 1) {
             constexpr int width = 16;
             S part[width] = {};
             int e = 0;
