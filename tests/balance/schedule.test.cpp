@@ -1,6 +1,7 @@
 #include <guild/balance/adjoint.hpp>
 #include <guild/balance/losses.hpp>
 #include <guild/balance/schedule.hpp>
+#include <guild/layer.hpp>
 #include <guild/core/random.hpp>
 
 #include <doctest/doctest.h>
