@@ -2,13 +2,16 @@
 # Installs what building guild needs and this machine lacks, from the Debian or Ubuntu packages. Does nothing where nothing is missing.
 #
 #   sh cmake/setup.sh        tests, examples, benchmarks
-#   sh cmake/setup.sh ci     also what .ci/run checks with: clang, its sanitizers, clang-format
+#   sh cmake/setup.sh ci     also what .ci/run checks with: clang, its sanitizers, clang-format; where the system has them, clang 16 and 19, and
+#                            a compiler and an emulator for aarch64
 set -eu
 
 wanted='libeigen3-dev doctest-dev libbenchmark-dev nlohmann-json3-dev libcli11-dev'
+welcome=                                                          # left out, with a word, where the system has no such package
 case "${1-}" in
     '') ;;
-    ci) wanted="$wanted clang libclang-rt-dev llvm clang-format" ;;   # llvm: names for the sanitizers
+    ci) wanted="$wanted clang libclang-rt-dev llvm clang-format"   # llvm: names for the sanitizers
+        welcome='clang-16 clang-19 g++-aarch64-linux-gnu qemu-user-static' ;;
     *) echo "usage: sh cmake/setup.sh [ci]" >&2; exit 2 ;;
 esac
 
@@ -26,7 +29,7 @@ have cmake || wanted="$wanted cmake"
 have make || have ninja || wanted="$wanted make"
 
 missing=
-for package in $wanted; do installed "$package" || missing="$missing $package"; done
+for package in $wanted $welcome; do installed "$package" || missing="$missing $package"; done
 
 if [ -n "$missing" ]; then
     as_root=
@@ -34,8 +37,16 @@ if [ -n "$missing" ]; then
         have sudo || fail "not root and no sudo: ask for the packages$missing"
         as_root=sudo
     fi
-    echo "setup: installing$missing"
     $as_root apt-get update -q || echo 'setup: apt-get update failed; trying with the package lists at hand' >&2
+    for package in $welcome; do
+        if ! apt-cache show "$package" >/dev/null 2>&1; then
+            echo "setup: this system has no package $package: what needs it is left out"
+            missing=$(echo "$missing " | sed "s/ $package / /; s/ *$//")
+        fi
+    done
+fi
+if [ -n "$missing" ]; then
+    echo "setup: installing$missing"
     # shellcheck disable=SC2086  # a list of names
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
 else

@@ -26,7 +26,7 @@ namespace guild::inline v0::cpu::generic {
 #include <guild/backend/cpu/regions/decode.inl>
 #include <guild/backend/cpu/regions/activation.inl>
 #include <guild/backend/cpu/regions/one_row.inl>
-inline constexpr auto flush = nullptr, unflush = nullptr;  // without fused multiply-adds the bits are its own anyway
+inline constexpr auto flush = nullptr, unflush = nullptr;  // the bits of `generic` are its own anyway: it fuses what the compiler fuses
 #include <guild/backend/cpu/regions/pairs.inl>
 #include <guild/backend/cpu/regions/integer_4.inl>
 #include <guild/backend/cpu/regions/integers.inl>

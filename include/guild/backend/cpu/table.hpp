@@ -16,7 +16,7 @@ namespace guild::inline v0::cpu {
 ///                 added in order. AVX2 and AVX-512 give the same bits
 ///     bf16        weights bf16, activations rounded to bf16, sums in fp32 in the order of the tile unit of AMX: of 32 of the depth, filled up by
 ///                 zeros, the even and the odd products are summed apart, each a chain of fused multiply-adds from zero, then c += even + odd;
-///                 denormals are flushed. The same bits on every machine with FMA. Plain weights of any format are rounded, and so are gradients
+///                 denormals are flushed. The same bits on every x86-64 with FMA. Plain weights of any format are rounded, and so are gradients
 ///     bf16_chain  the same rounding, by vdpbf16ps: c = fma(even, fma(odd, c)) for each pair from zero, in blocks of 512 that are added in order.
 ///                 About twice as fast as `bf16` where there is avx512_bf16 and no AMX; machines without it cannot do it
 ///     bf16_rows   activations rounded to bf16, packed weights of any format as they are, in the order of fp32: what a model whose activations

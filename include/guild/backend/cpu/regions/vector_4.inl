@@ -1,5 +1,5 @@
 // Four floats as the compiler itself vectorises them, for any machine: a tile is 6 rows x 8 outputs. Products and sums are fused only where the
-// program is compiled for a machine that fuses them.
+// program is compiled for a machine that fuses them: by default g++ and clang do on aarch64, and on x86-64 with -mfma.
 
 inline constexpr isa level = isa::generic;
 inline constexpr tuning tuned{.one_row = 0, .one_tile = 4096};
