@@ -98,7 +98,7 @@ private:
     }
     template <class S> static S unit(const routing<S>& r, int a) {
         real_t<S> most(0);
-        for (long h = 0; h < r.hidden; ++h) most = std::max(most, std::abs(guild::value(r.router(0, a, h))));
+        for (long h = 0; h < r.hidden; ++h) most = (std::max)(most, std::abs(guild::value(r.router(0, a, h))));
         return S(to_one(most));
     }
     template <class S> static S dot(const routing<S>& r, int a, int b, std::span<const S> by) {

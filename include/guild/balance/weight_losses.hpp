@@ -15,7 +15,7 @@ template <class S> struct moments {
     double size, over;
     moments(std::span<const S> v, bool unbiased, double epsilon) : size(static_cast<double>(v.size())), over(unbiased ? size - 1 : size) {
         real_t<S> most(0);
-        for (const S& x : v) most = std::max(most, std::abs(guild::value(x)));
+        for (const S& x : v) most = (std::max)(most, std::abs(guild::value(x)));
         if (most > 0) by = S(to_one(most));
         for (const S& x : v) mean += by * x / constant<S>(size);
         for (const S& x : v) variance += (by * x - mean) * (by * x - mean) / constant<S>(over);

@@ -29,7 +29,7 @@ template <class Row> struct derived_adjoint {
             "guild: a stage with learned numbers or needs_previous runs on the host alone without `backward`; write its adjoint to run it on a "
             "device");
         const row_gradient<Row> by = g;
-        const auto along = [&](auto move) {  // sum over outputs of (gradient by output) (d output / d input)
+        const auto along = [&](auto set) {  // sum over outputs of (gradient by output) (d output / d input)
             row<dual<S>, decltype(in.n), decltype(in.lanes)> r;
             r.n = in.n;
             r.lanes = in.lanes;
@@ -37,7 +37,7 @@ template <class Row> struct derived_adjoint {
             for (int i = 0; i < in.n.extra; ++i)
                 if (in.owns(i)) r.extra[i] = in.extra[i];
             for (int k = 0; k < in.n.slots; ++k) r.expert[k] = in.expert[k], r.weight[k] = in.weight[k];
-            move(r);
+            set(r);
             stage.forward(
                 token<dual<S>>{t.index, t.position, t.id, t.training, t.seed, t.draws, t.draw_streams, nullptr, t.state, t.table, t.decided}, r);
             S dot = in.sum([&](int e) { return by.score[e] * r.score[e].d; }), rest(0);

@@ -47,9 +47,9 @@ private:
             return sum / S(static_cast<R>(H)) + S(static_cast<R>(epsilon)) * by * by;
         };
         S by(1), square = root(by);
-        if (const R s = value(square); !(is_finite(s) && s >= std::numeric_limits<R>::min() / std::numeric_limits<R>::epsilon())) {
+        if (const R s = value(square); !(is_finite(s) && s >= (std::numeric_limits<R>::min)() / std::numeric_limits<R>::epsilon())) {
             R most(0);
-            for (long h = 0; h < H; ++h) most = std::max(most, std::abs(value(x[h])));
+            for (long h = 0; h < H; ++h) most = (std::max)(most, std::abs(value(x[h])));
             by = S(to_one(most)), square = root(by);
         }
         return {by, value(square) == 0 ? S(0) : S(1) / sqrt(square)};

@@ -54,7 +54,7 @@ private:
     /// For p > 1 relative to the largest, whose power neither overflows nor vanishes.
     template <class S> GUILD_HOST_DEVICE S norm(auto v) const {
         if (p == 1) return v.sum([&](int i) { return size(S(v[i])); });
-        const S top(v.max([&](int i) { return value(size(S(v[i]))); }));
+        const S top((v.max)([&](int i) { return value(size(S(v[i]))); }));
         if (!(value(top) > 0)) return S(0);
         return top * power(v.sum([&](int i) { return power(size(S(v[i])) / top, p); }), 1 / p);
     }
