@@ -10,8 +10,8 @@
 struct direction {
     static constexpr int learned(int experts) { return experts; }
     void forward(const auto& t, auto& r) const {
-        using std::sqrt, std::exp;
-        const auto length = sqrt(r.sum([&](int e) { return r.score[e] * r.score[e]; }));
+        using guild::sqrt, guild::exp, guild::max;
+            const auto length = max(sqrt(r.sum([&](int e) { return r.score[e] * r.score[e]; })), 1e-6f);
         r.each([&](int e) { r.score[e] = r.score[e] / length * exp(t.learned[e]); });
     }
 };
