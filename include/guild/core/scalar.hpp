@@ -87,8 +87,12 @@ template <class R> GUILD_HOST_DEVICE R erf(R x, R, R d) {
     return detail::along(d, R(1.1283791670955126) * exp(-x * x));  // 2 / sqrt(pi)
 }
 template <class R> GUILD_HOST_DEVICE R logistic(R x, R y, R d) {
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__)
+    return detail::along(d, y * guild::logistic(-x));  // e^-x y^2 may become a quotient by (1 + e^-x)^2, which overflows
+#else
     using guild::exp;
     return detail::along(d, exp(-guild::detail::not_vanishing(x)) * y * y);
+#endif
 }
 template <class R> GUILD_HOST_DEVICE R softplus(R x, R, R d) { return detail::along(d, guild::logistic(x)); }
 /// y = a / b, along a and along b.
@@ -117,7 +121,7 @@ template <class R> struct dual {
     friend GUILD_HOST_DEVICE constexpr dual operator*(dual a, dual b) { return {a.v * b.v, a.d * b.v + a.v * b.d}; }
     friend GUILD_HOST_DEVICE constexpr dual operator/(dual a, dual b) {
         const R y = a.v / b.v;
-        return {y, slope::numerator(b.v, a.d) + slope::denominator(y, b.v, b.d)};
+        return {y, slope::numerator(b.v, a.d - slope::along(b.d, y))};  // the difference first: it may cancel
     }
 };
 template <class R> struct real_of<dual<R>> { using type = real_t<R>; };
