@@ -87,6 +87,7 @@ set(guild_headers
     include/guild/core/random.hpp
     include/guild/core/random_weights.hpp
     include/guild/core/reserve.hpp
+    include/guild/core/room.hpp
     include/guild/core/rule.hpp
     include/guild/core/scalar.hpp
     include/guild/core/scaled.hpp

@@ -90,6 +90,7 @@ public:
         check_gradient(p, dx, grad, tp);
         check::apart("dx", dx, "dy", dy);
         const environment usual;
+        const room::lend memory(p.room_in(tp));
         step::combine_backward(p, dy, tp);           // d_rows [R, H], d_weight [T, W]
         step::shared_backward(p, dy, dx, grad, tp);  // dx =, grad.shared +=
         walk_back(p, dx, grad, tp);
@@ -103,6 +104,7 @@ public:
         const parts p = filled(w, tp);
         check_gradient(p, dx, grad, tp);
         const environment usual;
+        const room::lend memory(p.room_in(tp));
         step::shared_untouched(p, tp);
         walk_back(p, dx, grad, tp);
     }
@@ -180,6 +182,7 @@ private:
         if constexpr (stages::needs_table) check::table(side, p.w.gate, static_cast<int>(p.E()), p.model.config.top_k);
         check::passed(ws.passed, x.rows, p.E(), parts::needs_previous, x, y);
         const environment usual;
+        const room::lend memory(p.room_in(ws));
         step::logits(p, x, side, ws);        // logits [T, P]
         step::choose(p, x.rows, side, ws);   // choice [T, W]
         if (!step::by_token(p, x, ws, y)) {  // or y =, and that is all

@@ -1,4 +1,6 @@
 #pragma once
+#include <guild/core/room.hpp>
+
 #include <Eigen/Core>
 
 namespace guild::inline v0::backend::tile {
@@ -9,6 +11,9 @@ constexpr long panel = 16, packed = 64 * 256;
 
 enum class order { row_major, column_major };
 
+/// What `gemm` packs.
+template <class S> struct gemm_room { alignas(64) S a_block[packed], b_block[packed]; };
+
 /// How a product is cut: columns of c, and depth, that are packed together. columns * depth <= packed.
 struct cut {
     long columns, depth;
@@ -18,24 +23,24 @@ struct cut {
 ///
 /// Eigen's own product chooses its kernel (dot products, matrix times vector, general) and its blocks by the sizes of all
 /// three matrices and by the caches found at run time, so that a row's bits depend on how many other rows there are. Here the
-/// general kernel is called with given block sizes, whatever the shapes, in memory on the stack: a column of c is then computed
+/// general kernel is called with given block sizes, whatever the shapes, in memory of its own: a column of c is then computed
 /// in the same order however many columns stand beside it, as long as there are always whole groups of 4.
 template <class S, order A, order B> void gemm(cut by, long m, long n, long k, const S* a, long lda, const S* b, long ldb, S* c, long ldc) {
     namespace in = Eigen::internal;
     struct blocks : in::level3_blocking<S, S> {
-        alignas(64) S a_block[packed];
-        alignas(64) S b_block[packed];
-        blocks(cut size, long k_) {
+        blocks(cut size, long k_, gemm_room<S>& memory) {
             this->m_mc = panel, this->m_nc = size.columns, this->m_kc = k_ < size.depth ? k_ : size.depth;
-            this->m_blockA = a_block, this->m_blockB = b_block;
+            this->m_blockA = memory.a_block, this->m_blockB = memory.b_block;
         }
     };
     constexpr int by_row = Eigen::RowMajor, by_column = Eigen::ColMajor;
     if (m == 0 || n == 0 || k == 0) return;
-    blocks memory(by, k);
-    in::general_matrix_matrix_product<Eigen::Index, S, A == order::row_major ? by_row : by_column, false, S,
-                                      B == order::row_major ? by_row : by_column, false, by_column, 1>::run(m, n, k, a, lda, b, ldb, c, 1, ldc, S(1),
-                                                                                                            memory, nullptr);
+    room::with<gemm_room<S>>([&](gemm_room<S>& memory) {
+        blocks blocking(by, k, memory);
+        in::general_matrix_matrix_product<Eigen::Index, S, A == order::row_major ? by_row : by_column, false, S,
+                                          B == order::row_major ? by_row : by_column, false, by_column, 1>::run(m, n, k, a, lda, b, ldb, c, 1, ldc,
+                                                                                                                S(1), blocking, nullptr);
+    });
 }
 
 }  // namespace guild::inline v0::backend::tile

@@ -1,6 +1,7 @@
 #pragma once
 #include <guild/backend/gemm.hpp>
 #include <guild/backend/groups.hpp>
+#include <guild/core/room.hpp>
 #include <guild/core/stack.hpp>
 #include <guild/core/view.hpp>
 
@@ -58,27 +59,34 @@ template <class S> void gather(const groups<S>& g, view<const S> a, long row, lo
     std::fill_n(to + rows * k, (-rows & 3) * k, S(0));
 }
 
+/// What `accumulate` lays out.
+template <class S> struct rows_room { alignas(64) S rows[packed], padded[height * width]; };
+/// A panel of weights, or of gathered rows.
+template <class S> struct panel_room { alignas(64) S numbers[packed]; };
+
 /// Adds the product of a tile's rows with its weights to c: f(k0, k, rows, stride, c, c_stride) for each block of the depth.
 /// c is the tile of `out` itself, or a copy of it where rows must be padded.
 template <class S, class F> void accumulate(const groups<S>& g, const place& at, view<const S> a, view<S> out, into mode, F f) {
     const bool whole = at.rows % 4 == 0;
-    alignas(64) S rows[packed], padded[height * width];
-    S* const c = whole ? out.row(at.row) + at.column : padded;
-    const long stride = whole ? out.stride : width, high = (at.rows + 3) / 4 * 4;
-    for (long r = 0; r < high; ++r) {
-        if (mode == into::overwrite || r >= at.rows) std::fill_n(c + r * stride, at.columns, S(0));
-        else if (!whole) std::copy_n(out.row(at.row + r) + at.column, at.columns, c + r * stride);
-    }
-    for (long k0 = 0; k0 < a.cols; k0 += depth) {
-        const long k = (std::min)(depth, a.cols - k0);
-        if (whole && !g.source && !g.factor) f(k0, k, high, a.row(at.row) + k0, a.stride, c, stride);
-        else {
-            gather(g, a, at.row, at.rows, k0, k, rows);
-            f(k0, k, high, rows, k, c, stride);
+    room::with<rows_room<S>>([&](rows_room<S>& memory) {
+        S *const rows = memory.rows, *const padded = memory.padded;
+        S* const c = whole ? out.row(at.row) + at.column : padded;
+        const long stride = whole ? out.stride : width, high = (at.rows + 3) / 4 * 4;
+        for (long r = 0; r < high; ++r) {
+            if (mode == into::overwrite || r >= at.rows) std::fill_n(c + r * stride, at.columns, S(0));
+            else if (!whole) std::copy_n(out.row(at.row + r) + at.column, at.columns, c + r * stride);
         }
-    }
-    if (!whole)
-        for (long r = 0; r < at.rows; ++r) std::copy_n(c + r * stride, at.columns, out.row(at.row + r) + at.column);
+        for (long k0 = 0; k0 < a.cols; k0 += depth) {
+            const long k = (std::min)(depth, a.cols - k0);
+            if (whole && !g.source && !g.factor) f(k0, k, high, a.row(at.row) + k0, a.stride, c, stride);
+            else {
+                gather(g, a, at.row, at.rows, k0, k, rows);
+                f(k0, k, high, rows, k, c, stride);
+            }
+        }
+        if (!whole)
+            for (long r = 0; r < at.rows; ++r) std::copy_n(c + r * stride, at.columns, out.row(at.row + r) + at.column);
+    });
 }
 
 /// The block [n0, n0 + n) x [m0, m0 + m) of w_e as numbers that a product can read in place: f(first row, n, data, stride), once
@@ -86,16 +94,18 @@ template <class S, class F> void accumulate(const groups<S>& g, const place& at,
 template <class S, class W, class F> void each_panel(const W& w, int e, long n0, long n, long m0, long m, F f) {
     if constexpr (std::same_as<W, stack<const S>> || std::same_as<W, stack<S>>) f(0, n, w.row(e, n0) + m0, w.row_stride);
     else {
-        alignas(64) S plain[packed];
-        for (long first = 0; first < n; first += height) {
-            const long rows = (std::min)(height, n - first);
-            for (long r = 0; r < rows; ++r) {
-                if constexpr (requires { w.read(e, n0, m0, m, plain); }) w.read(e, n0 + first + r, m0, m, plain + r * m);
-                else
-                    for (long c = 0; c < m; ++c) plain[r * m + c] = w(e, n0 + first + r, m0 + c);
+        room::with<panel_room<S>>([&](panel_room<S>& memory) {
+            S* const plain = memory.numbers;
+            for (long first = 0; first < n; first += height) {
+                const long rows = (std::min)(height, n - first);
+                for (long r = 0; r < rows; ++r) {
+                    if constexpr (requires { w.read(e, n0, m0, m, plain); }) w.read(e, n0 + first + r, m0, m, plain + r * m);
+                    else
+                        for (long c = 0; c < m; ++c) plain[r * m + c] = w(e, n0 + first + r, m0 + c);
+                }
+                f(first, rows, static_cast<const S*>(plain), m);
             }
-            f(first, rows, static_cast<const S*>(plain), m);
-        }
+        });
     }
 }
 
@@ -122,14 +132,16 @@ template <class S, class W> void input_gradient(const groups<S>& g, const place&
 template <class S> void weight_gradient(const groups<S>& g, int e, long n0, long m0, view<const S> dc, view<const S> a, stack<S> dw) {
     constexpr long rows = packed / width;
     const long n = (std::min)(width, dc.cols - n0), m = (std::min)(width, a.cols - m0), end = g.offset[e + 1];
-    alignas(64) S gathered[packed];
-    for (long r = g.begin(e); r < end; r += rows) {
-        const long k = (std::min)(rows, end - r);
-        const bool in_place = !g.source && !g.factor;
-        if (!in_place) gather(g, a, r, k, m0, m, gathered);
-        gemm<S, order::column_major, order::row_major>({width, rows}, m, n, k, in_place ? a.row(r) + m0 : gathered, in_place ? a.stride : m,
-                                                       dc.row(r) + n0, dc.stride, dw.row(e, n0) + m0, dw.row_stride);
-    }
+    room::with<panel_room<S>>([&](panel_room<S>& memory) {
+        S* const gathered = memory.numbers;
+        for (long r = g.begin(e); r < end; r += rows) {
+            const long k = (std::min)(rows, end - r);
+            const bool in_place = !g.source && !g.factor;
+            if (!in_place) gather(g, a, r, k, m0, m, gathered);
+            gemm<S, order::column_major, order::row_major>({width, rows}, m, n, k, in_place ? a.row(r) + m0 : gathered, in_place ? a.stride : m,
+                                                           dc.row(r) + n0, dc.stride, dw.row(e, n0) + m0, dw.row_stride);
+        }
+    });
 }
 
 }  // namespace guild::inline v0::backend::tile

@@ -72,6 +72,12 @@ template <class Model, class Format, class Backend> struct parts {
     long P() const { return model.extent().experts + model.extent().extra; }
     long W() const { return model.extent().slots; }
 
+    /// What a workspace lends to the products of this thread.
+    room::lent room_in(workspace<S>& ws) const {
+        if constexpr (requires { backend.template product_bytes<S>(); }) return ws.products.reserve(backend.template product_bytes<S>());
+        else return {};
+    }
+
     layer_numbers numbers() const { return {model.config, model.extent().experts, model.extent().extra, model.extent().slots}; }
 
     /// The rows of the experts that have matrices; how many these are of the R.

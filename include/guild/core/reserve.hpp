@@ -77,6 +77,7 @@ template <class P> void reserve(const P& p, auto& ws, long T, long R) {
         ws.partial.shape((T + gate::learned_chunk - 1) / gate::learned_chunk, p.model.stages().learned(p.model.extent().experts));
     }
     ws.filled = false;
+    p.room_in(ws);
     ws.max_tokens = T;
     ws.max_rows = R;
 }

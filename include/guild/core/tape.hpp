@@ -1,6 +1,7 @@
 #pragma once
 #include <guild/config.hpp>
 #include <guild/core/in_use.hpp>
+#include <guild/core/room.hpp>
 #include <guild/core/scratch.hpp>
 #include <guild/dispatch/plan.hpp>
 #include <guild/gate/run.hpp>
@@ -38,6 +39,7 @@ template <class S> struct workspace {
     buffer<S> factor;              ///< [R] weight of the row, where the gate weighs the input
     buffer<S> shared_h, shared_a;  ///< [T, inputs G], [T, G], G the width of the shared network
     buffer<S> shared_rows;         ///< [T, H] where the shared policy learns, or a batch of a tape has padding
+    room::memory products;         ///< what the products of the caller's thread lay out
     passed_logits<S> passed;       ///< of the caller
     long max_tokens = -1, max_rows = -1;
     detail::moving_flag filled;   ///< a forward has run to its end

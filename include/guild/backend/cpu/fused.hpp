@@ -1,6 +1,8 @@
 #pragma once
 #include <guild/backend/cpu/order.hpp>
 #include <guild/backend/cpu/packed_network.hpp>
+#include <guild/backend/cpu/products.hpp>
+#include <guild/core/room.hpp>
 #include <guild/dispatch/plan.hpp>
 #include <guild/expert/activation.hpp>
 
@@ -18,16 +20,26 @@ namespace detail {
 /// of a cache.
 class sums_of_rows {
 public:
-    explicit sums_of_rows(long outputs) : stride_(outputs + apart) {}
+    static constexpr long apart = 16, size = most_rows * (2 * layout::together + 2 * apart);
+    /// In `size` numbers.
+    sums_of_rows(long outputs, float* data) : stride_(outputs + apart), data_(data) {}
     /// How many outputs there is room for, of so many rows.
     static long most_outputs(long rows) { return size / ((rows + 15) / 16 * 16) - apart; }
     float* row(long r) { return data_ + r * stride_; }
     long stride() const { return stride_; }
 
 private:
-    static constexpr long apart = 16, size = most_rows * (2 * layout::together + 2 * apart);
     long stride_;
-    alignas(64) float data_[size];
+    float* data_;
+};
+/// Sums, and what is laid out for them: rows and a block of weights.
+struct block_room {
+    alignas(64) float sums[sums_of_rows::size], rows[most_rows * row_stride], plain[depth_block * most_columns];
+};
+/// Or rows that are gathered for the whole depth: a megabyte, which the second-level cache of a core with AMX keeps.
+struct whole_room {
+    static constexpr long words = most_height * packed_matrix<bf16>::most_whole / 2;
+    alignas(64) float sums[sums_of_rows::size], rows[std::size_t{words}];
 };
 
 /// Most rows that are gathered for the whole depth.
@@ -77,8 +89,9 @@ inline void fetch_rows(const groups<float>& g, view<const float> a, long first, 
 
 /// c = a w_e^T for the rows and panels of a piece, as many as `panels_together` says.
 template <class Format>
-void multiply(const kernels& with, const groups<float>& g, const piece& at, view<const float> a, const packed_matrix<Format>& w, sums_of_rows& c) {
-    alignas(64) float rows[most_rows * row_stride], plain[depth_block * most_columns];
+void multiply(const kernels& with, const groups<float>& g, const piece& at, view<const float> a, const packed_matrix<Format>& w, block_room& memory,
+              sums_of_rows& c) {
+    float *const rows = memory.rows, *const plain = memory.plain;
     const layout& l = w.shape();
     const strategy& how = w.computed();
     const bool few = how.few && at.rows <= how.few->rows, decode = how.decode && !few;
@@ -136,18 +149,17 @@ template <class Act> void activate(const kernels& with, const Act& act, const fl
     }
 }
 
-/// As many rows as a megabyte of the stack holds for the whole depth, which the second-level cache of a core with AMX keeps, meet every panel from
-/// end to end: sums stay in the tiles, and weights come from memory once for all of these rows. What is fetched last is a panel of the next expert.
+/// As many rows as `whole_room` holds for the whole depth meet every panel from end to end: sums stay in the tiles, and weights come from memory once
+/// for all of these rows. What is fetched last is a panel of the next expert.
 template <class Format, class End>
-[[gnu::noinline]] void sum_whole(const kernels& with, const groups<float>& g, const piece& all, view<const float> a, const packed_matrix<Format>& w,
-                                 End end) {
-    constexpr long words = most_height * packed_matrix<Format>::most_whole / 2;
-    alignas(64) float rows[std::size_t{words}];
+void sum_whole(const kernels& with, const groups<float>& g, const piece& all, view<const float> a, const packed_matrix<Format>& w, whole_room& memory,
+               End end) {
+    float* const rows = memory.rows;
     const layout& l = w.shape();
     const tile_kernels& tiles = *w.computed().tiles;
     int next_expert = all.expert + 1;
     while (next_expert < g.count && g.rows(next_expert) == 0) ++next_expert;
-    const long fits = (std::min)(words / tiles.row_at(tiles.granule, l.depth()) * tiles.granule, most_whole_rows),
+    const long fits = (std::min)(whole_room::words / tiles.row_at(tiles.granule, l.depth()) * tiles.granule, most_whole_rows),
                parts = (all.rows + fits - 1) / fits;
     for (long i = 0; i < parts; ++i) {
         const long top = all.rows * i / parts, n = all.rows * (i + 1) / parts - top;
@@ -159,7 +171,7 @@ template <class Format, class End>
             tiles.row(a.row(g.from(part.row + r)), l.depth(), scales ? scales->inverse[r] : 1.f, rows + tiles.row_at(r, l.depth()));
         }
         each_part(part, n, (std::max)(sums_of_rows::most_outputs(n) / with.columns, 1L), [&](const piece& at) {
-            sums_of_rows c((at.last - at.first) * with.columns);
+            sums_of_rows c((at.last - at.first) * with.columns, memory.sums);
             {
                 const entered inside(tiles);
                 for (long p = at.first; p < at.last; ++p) {
@@ -185,15 +197,22 @@ template <class Format, class End>
 template <class Format, class End>
 void each_sum(const kernels& with, const groups<float>& g, const piece& all, view<const float> a, const packed_matrix<Format>& w, End end) {
     if constexpr (std::is_same_v<Format, bf16> || std::is_same_v<Format, int8>)
-        if (w.whole()) return sum_whole(with, g, all, a, w, end);
-    each_part(all, most_rows, panels_together(w.shape(), all.rows), [&](const piece& at) {
-        sums_of_rows sums((at.last - at.first) * with.columns);
-        multiply(with, g, at, a, w, sums);
-        end(at, sums);
+        if (w.whole()) return room::with<whole_room>([&](whole_room& memory) { sum_whole(with, g, all, a, w, memory, end); });
+    room::with<block_room>([&](block_room& memory) {
+        each_part(all, most_rows, panels_together(w.shape(), all.rows), [&](const piece& at) {
+            sums_of_rows sums((at.last - at.first) * with.columns, memory.sums);
+            multiply(with, g, at, a, w, memory, sums);
+            end(at, sums);
+        });
     });
 }
 
 }  // namespace detail
+
+/// Most bytes that a product over packed or plain weights lays out; `Whole`: by tiles over the whole depth, of AMX.
+template <bool Whole>
+inline constexpr std::size_t most_bytes = (std::max)({Whole ? sizeof(detail::whole_room) : sizeof(detail::block_room), sizeof(detail::product_room),
+                                                      sizeof(detail::input_gradient_room), sizeof(detail::weight_gradient_room)});
 
 /// x [.., H] -> a [R, F] =, and h [R, inputs F] = if it is given, what the activation read, [gate | up].
 template <class X, class Act, class Format>

@@ -2,12 +2,13 @@
 #include <guild/backend/cpu/share.hpp>
 #include <guild/backend/cpu/strategy.hpp>
 #include <guild/backend/cpu/sweep.hpp>
+#include <guild/core/room.hpp>
 #include <guild/core/stack.hpp>
 
 #include <concepts>
 
-/// The three products over groups of rows with weights as the caller stores them: blocks of them are laid out for the kernels on the
-/// stack, at most 256 KiB, and used for up to 96 rows. No allocation.
+/// The three products over groups of rows with weights as the caller stores them: blocks of them are laid out for the kernels, at most 256 KiB, and
+/// used for up to 96 rows. No allocation.
 ///
 /// Sums are in the order of `arithmetic`: along the width of a, along that of dc, and for dw along the expert's rows, of which fp32 takes blocks of
 /// 128. With into::add, and in dw, a sum begins with what is there. Factors are applied in fp32, that of a row of a before it is rounded.
@@ -61,9 +62,8 @@ template <class W> const float* numbers(const W& w, int e, long r, long c, long 
     return to;
 }
 
-/// The rows [n0, n0 + n) of w_e, columns [k0, k0 + k), as a block [words(k), columns].
-template <class W> void lay_out(const plain_kernels& how, const W& w, int e, long n0, long n, long k0, long k, float* panel) {
-    alignas(64) float lines[most_columns * row_stride];
+/// The rows [n0, n0 + n) of w_e, columns [k0, k0 + k), as a block [words(k), columns]; `lines` has room for them, row_stride apart.
+template <class W> void lay_out(const plain_kernels& how, const W& w, int e, long n0, long n, long k0, long k, float* lines, float* panel) {
     const char* rows[most_columns];
     for (long r = 0; r < n; ++r) {
         float decoded[2 * depth_block], *const line = lines + r * row_stride;
@@ -155,68 +155,84 @@ inline void sum(const plain_kernels& how, long height, const float* a, const flo
     else sum_beside(tile, a, b, k, at, c.stride, add, ahead, (std::min)(rows, most), (std::min)(wide, how.columns()));
 }
 
+/// What the three products lay out.
+struct product_room {
+    alignas(64) float rows[most_rows * row_stride], panel[depth_block * most_columns], lines[most_columns * row_stride];
+};
+struct input_gradient_room {
+    alignas(64) float rows[most_rows * row_stride], panels[depth_block * group_columns];
+};
+struct weight_gradient_room {
+    alignas(64) float left[outer_rows * row_stride], right[outer_words];
+};
+
 }  // namespace detail
 
 /// c [rows, panels] = a w_e^T, at most 96 rows
 template <class W> void product(const plain_kernels& how, const groups<float>& g, const piece& at, view<const float> a, const W& w, view<float> c) {
-    alignas(64) float rows[most_rows * row_stride], panel[depth_block * most_columns];
-    const tile_kernels& with = *how.tiles;
-    const long begin = at.first * how.columns(), end = (std::min)(at.last * how.columns(), c.cols), tiles = detail::tiles_of(with, at.rows);
-    for (long k0 = 0; k0 < a.cols; k0 += with.block) {
-        const long k = (std::min)(with.block, a.cols - k0);
-        gather(with, g, a, at.row, at.rows, k0, k, nullptr, rows);
-        for (long n0 = begin; n0 < end; n0 += how.columns()) {
-            const auto outputs = [&](long from) { return (std::min)(how.columns(), end - from); };
-            const auto ahead = [&](long n, long depth) {
-                return detail::rows_ahead::of(with, k, tiles, w, at.expert, n, outputs(n), depth, (std::min)(with.block, a.cols - depth));
-            };
-            detail::lay_out(how, w, at.expert, n0, outputs(n0), k0, k, panel);
-            const bool last = n0 + how.columns() >= end;
-            const detail::rows_ahead next = !last ? ahead(n0 + how.columns(), k0) : k0 + k < a.cols ? ahead(begin, k0 + k) : detail::rows_ahead{};
-            const detail::entered inside(with);
-            long tile = 0;
-            detail::each_tile(with, at.rows, [&](long top, long height) {
-                detail::fetch_sums(c, at.row, at.rows, top, height * with.granule, n0, how.columns(), end);
-                detail::sum(how, height, rows + with.row_at(top, k), panel, k, c, at.row + top, at.rows - top, n0, k0 > 0, next.part(tile++));
-            });
+    room::with<detail::product_room>([&](detail::product_room& memory) {
+        float *const rows = memory.rows, *const panel = memory.panel, *const lines = memory.lines;
+        const tile_kernels& with = *how.tiles;
+        const long begin = at.first * how.columns(), end = (std::min)(at.last * how.columns(), c.cols), tiles = detail::tiles_of(with, at.rows);
+        for (long k0 = 0; k0 < a.cols; k0 += with.block) {
+            const long k = (std::min)(with.block, a.cols - k0);
+            gather(with, g, a, at.row, at.rows, k0, k, nullptr, rows);
+            for (long n0 = begin; n0 < end; n0 += how.columns()) {
+                const auto outputs = [&](long from) { return (std::min)(how.columns(), end - from); };
+                const auto ahead = [&](long n, long depth) {
+                    return detail::rows_ahead::of(with, k, tiles, w, at.expert, n, outputs(n), depth, (std::min)(with.block, a.cols - depth));
+                };
+                detail::lay_out(how, w, at.expert, n0, outputs(n0), k0, k, lines, panel);
+                const bool last = n0 + how.columns() >= end;
+                const detail::rows_ahead next = !last ? ahead(n0 + how.columns(), k0) : k0 + k < a.cols ? ahead(begin, k0 + k) : detail::rows_ahead{};
+                const detail::entered inside(with);
+                long tile = 0;
+                detail::each_tile(with, at.rows, [&](long top, long height) {
+                    detail::fetch_sums(c, at.row, at.rows, top, height * with.granule, n0, how.columns(), end);
+                    detail::sum(how, height, rows + with.row_at(top, k), panel, k, c, at.row + top, at.rows - top, n0, k0 > 0, next.part(tile++));
+                });
+            }
         }
-    }
-    if (!g.factor) return;
-    for (long r = at.row; r < at.row + at.rows; ++r)
-        for (long n = begin; n < end; ++n) c(r, n) *= g.factor[r];
+        if (!g.factor) return;
+        for (long r = at.row; r < at.row + at.rows; ++r)
+            for (long n = begin; n < end; ++n) c(r, n) *= g.factor[r];
+    });
 }
 
 /// da [rows, panels] (+)= dc w_e, at most 96 rows, in blocks of depth as `product`
 template <class W>
 void input_gradient(const plain_kernels& how, const groups<float>& g, const piece& at, view<const float> dc, const W& w, view<float> da, into mode) {
-    alignas(64) float rows[most_rows * row_stride], panels[depth_block * group_columns], decoded[2][group_columns];
-    const tile_kernels& with = *how.tiles;
-    const long stride = depth_block * how.columns(), begin = at.first * how.columns(), end = (std::min)(at.last * how.columns(), da.cols);
-    for (long k0 = 0; k0 < dc.cols; k0 += with.block) {
-        const long k = (std::min)(with.block, dc.cols - k0);
-        const bool add = k0 > 0 || mode == into::add;
-        gather(with, g.direct(), dc, at.row, at.rows, k0, k, nullptr, rows);
-        for (long m0 = begin; m0 < end; m0 += group_columns) {
-            const long m = (std::min)(group_columns, end - m0), count = (m + how.columns() - 1) / how.columns();
-            const auto row = [&](long i) { return detail::numbers(w, at.expert, k0 + i, m0, m, decoded[i % 2]); };
-            const auto ahead = [&](long depth, long from) {
-                return detail::rows_ahead::of(with, k, detail::tiles_of(with, at.rows) * count, w, at.expert, depth,
-                                              (std::min)(with.block, dc.cols - depth), from, (std::min)(group_columns, end - from));
-            };
-            const detail::rows_ahead next = m0 + m < end ? ahead(k0, m0 + m) : k0 + k < dc.cols ? ahead(k0 + k, begin) : detail::rows_ahead{};
-            detail::spread<detail::in_place<W>>(
-                how, k, m, count, row, [](long) { return 1.f; }, panels, stride);
-            const detail::entered inside(with);
-            long tile = 0;
-            for (long p = 0; p < count; ++p)
-                detail::each_tile(with, at.rows, [&](long top, long height) {
-                    const long column = m0 + p * how.columns();
-                    detail::fetch_sums(da, at.row, at.rows, top, height * with.granule, column, how.columns(), end);
-                    detail::sum(how, height, rows + with.row_at(top, k), panels + p * stride, k, da, at.row + top, at.rows - top, column, add,
-                                next.part(tile++));
-                });
+    room::with<detail::input_gradient_room>([&](detail::input_gradient_room& memory) {
+        float *const rows = memory.rows, *const panels = memory.panels;
+        alignas(64) float decoded[2][group_columns];
+        const tile_kernels& with = *how.tiles;
+        const long stride = depth_block * how.columns(), begin = at.first * how.columns(), end = (std::min)(at.last * how.columns(), da.cols);
+        for (long k0 = 0; k0 < dc.cols; k0 += with.block) {
+            const long k = (std::min)(with.block, dc.cols - k0);
+            const bool add = k0 > 0 || mode == into::add;
+            gather(with, g.direct(), dc, at.row, at.rows, k0, k, nullptr, rows);
+            for (long m0 = begin; m0 < end; m0 += group_columns) {
+                const long m = (std::min)(group_columns, end - m0), count = (m + how.columns() - 1) / how.columns();
+                const auto row = [&](long i) { return detail::numbers(w, at.expert, k0 + i, m0, m, decoded[i % 2]); };
+                const auto ahead = [&](long depth, long from) {
+                    return detail::rows_ahead::of(with, k, detail::tiles_of(with, at.rows) * count, w, at.expert, depth,
+                                                  (std::min)(with.block, dc.cols - depth), from, (std::min)(group_columns, end - from));
+                };
+                const detail::rows_ahead next = m0 + m < end ? ahead(k0, m0 + m) : k0 + k < dc.cols ? ahead(k0 + k, begin) : detail::rows_ahead{};
+                detail::spread<detail::in_place<W>>(
+                    how, k, m, count, row, [](long) { return 1.f; }, panels, stride);
+                const detail::entered inside(with);
+                long tile = 0;
+                for (long p = 0; p < count; ++p)
+                    detail::each_tile(with, at.rows, [&](long top, long height) {
+                        const long column = m0 + p * how.columns();
+                        detail::fetch_sums(da, at.row, at.rows, top, height * with.granule, column, how.columns(), end);
+                        detail::sum(how, height, rows + with.row_at(top, k), panels + p * stride, k, da, at.row + top, at.rows - top, column, add,
+                                    next.part(tile++));
+                    });
+            }
         }
-    }
+    });
 }
 
 /// dw_e [N, M] += dc^T a on the blocks [first, last) of `outer_rows` rows of dw, over all rows of the expert. Tiles go along the rows of dw, as far
@@ -225,33 +241,35 @@ void input_gradient(const plain_kernels& how, const groups<float>& g, const piec
 /// columns in the first-level cache).
 inline void weight_gradient(const plain_kernels& how, const groups<float>& g, const piece& at, view<const float> dc, view<const float> a,
                             stack<float> dw) {
-    alignas(64) float left[outer_rows * row_stride], right[outer_words];
-    const tile_kernels& with = *how.tiles;
-    const view<float> out(dw.row(at.expert, 0), dc.cols, a.cols, dw.row_stride);
-    for (long r0 = g.begin(at.expert); r0 < g.offset[at.expert + 1]; r0 += how.tokens()) {
-        const long k = (std::min)(how.tokens(), g.offset[at.expert + 1] - r0), stride = how.words(k) * how.columns();
-        const long most = (std::min)(outer_words / stride * how.columns(), outer_columns), line = (std::min)(how.columns(), 16L);
-        for (long m0 = 0; m0 < a.cols; m0 += most) {
-            const long m = (std::min)(most, a.cols - m0), panels = (m + how.columns() - 1) / how.columns();
-            detail::spread<true>(
-                how, k, m, panels, [&](long i) { return a.row(g.from(r0 + i)) + m0; }, [&](long i) { return g.factor ? g.factor[r0 + i] : 1.f; },
-                right, stride);
-            for (long block = at.first; block < at.last; ++block) {
-                const long n0 = block * outer_rows, n = (std::min)(outer_rows, dc.cols - n0);
-                with.column(dc.row(r0) + n0, dc.stride, k, n, left);
-                const detail::entered inside(with);
-                detail::each_tile(with, n, [&](long top, long height) {
-                    const long end = (std::min)(n, top + height * with.granule);
-                    for (long p = 0; p < panels; ++p) {
-                        const long column = m0 + p * how.columns();
-                        for (long r = n0 + top; r < n0 + end; ++r)
-                            for (long i = line - 1; i < how.columns(); i += line) __builtin_prefetch(out.row(r) + column + i, 1);
-                        detail::sum(how, height, left + with.row_at(top, k), right + p * stride, k, out, n0 + top, n - top, column, true, {});
-                    }
-                });
+    room::with<detail::weight_gradient_room>([&](detail::weight_gradient_room& memory) {
+        float *const left = memory.left, *const right = memory.right;
+        const tile_kernels& with = *how.tiles;
+        const view<float> out(dw.row(at.expert, 0), dc.cols, a.cols, dw.row_stride);
+        for (long r0 = g.begin(at.expert); r0 < g.offset[at.expert + 1]; r0 += how.tokens()) {
+            const long k = (std::min)(how.tokens(), g.offset[at.expert + 1] - r0), stride = how.words(k) * how.columns();
+            const long most = (std::min)(outer_words / stride * how.columns(), outer_columns), line = (std::min)(how.columns(), 16L);
+            for (long m0 = 0; m0 < a.cols; m0 += most) {
+                const long m = (std::min)(most, a.cols - m0), panels = (m + how.columns() - 1) / how.columns();
+                detail::spread<true>(
+                    how, k, m, panels, [&](long i) { return a.row(g.from(r0 + i)) + m0; }, [&](long i) { return g.factor ? g.factor[r0 + i] : 1.f; },
+                    right, stride);
+                for (long block = at.first; block < at.last; ++block) {
+                    const long n0 = block * outer_rows, n = (std::min)(outer_rows, dc.cols - n0);
+                    with.column(dc.row(r0) + n0, dc.stride, k, n, left);
+                    const detail::entered inside(with);
+                    detail::each_tile(with, n, [&](long top, long height) {
+                        const long end = (std::min)(n, top + height * with.granule);
+                        for (long p = 0; p < panels; ++p) {
+                            const long column = m0 + p * how.columns();
+                            for (long r = n0 + top; r < n0 + end; ++r)
+                                for (long i = line - 1; i < how.columns(); i += line) __builtin_prefetch(out.row(r) + column + i, 1);
+                            detail::sum(how, height, left + with.row_at(top, k), right + p * stride, k, out, n0 + top, n - top, column, true, {});
+                        }
+                    });
+                }
             }
         }
-    }
+    });
 }
 
 }  // namespace guild::inline v0::cpu
