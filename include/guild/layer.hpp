@@ -33,9 +33,9 @@ public:
     explicit layer(const weights_view<Format>& w, const std::type_identity_t<Model>& m = {}, const Backend& b = {}) : layer(m, b, lender(w)) {
         check::weights(model_, w);
     }
-    /// Packed weights serve inference: `Format` is packed<...>. Others may be moved into them between calls. Throws argument_error if the backend
-    /// computes otherwise than they are packed for.
-    explicit layer(const source& w, const Backend& b = {}) : layer(w.model(), b, lender(w)) { check::packed(backend_, weights_.lend()); }
+    /// Packed weights serve inference: `Format` is packed<...>. Others may be moved into them between calls. Throws argument_error, as calls do, if
+    /// the backend computes otherwise than they are packed for.
+    explicit layer(const source& w, const Backend& b = {}) : layer(w.model(), b, lender(w)) { weights_.check(model_, backend_); }
     explicit layer(source&&, const Backend& = {}) = delete;
 
     const Model& model() const { return model_; }
@@ -59,8 +59,8 @@ public:
     /// The losses of the model on what the tape holds, each times its weight.
     S loss(tape<S>& tp) const {
         const in_use here(tp.use, "tape");
-        const auto& w = looked_at();
-        const parts p = filled(w, tp);
+        place w;
+        const parts p = filled(tp, w);
         return in_environment([&] {
             S sum(0);
             p.each_loss(tp.side, [&](const auto& one) { sum += balance::value(one, p.routing_of(tp)); });
@@ -71,8 +71,8 @@ public:
     template <loss_policy Loss> S measure(const Loss& loss, tape<S>& tp) const {
         static_assert(!detail::misses_scores<decltype(model_.stages()), Loss>(), "guild::layer: the loss reads scores, and the gate has none");
         const in_use here(tp.use, "tape");
-        const auto& w = looked_at();
-        const parts p = filled(w, tp);
+        place w;
+        const parts p = filled(tp, w);
         if (!detail::suits(loss, static_cast<int>(p.E())) || !detail::valid(loss))
             detail::raise<argument_error>("guild::layer: the loss has a number that does not fit ", p.E(), " experts");
         return in_environment([&] {
@@ -84,8 +84,8 @@ public:
     /// it gives what it would have given at first.
     void backward(view<const S> dy, view<S> dx, gradients& grad, tape<S>& tp) const {
         const in_use here(tp.use, "tape");
-        const auto& w = looked_at();
-        const parts p = filled(w, tp);
+        place w;
+        const parts p = filled(tp, w);
         check::shape("dy", dy, tp.x.rows, p.H());
         check_gradient(p, dx, grad, tp);
         check::apart("dx", dx, "dy", dy);
@@ -100,8 +100,8 @@ public:
     /// be told.
     void backward(view<S> dx, gradients& grad, tape<S>& tp) const {
         const in_use here(tp.use, "tape");
-        const auto& w = looked_at();
-        const parts p = filled(w, tp);
+        place w;
+        const parts p = filled(tp, w);
         check_gradient(p, dx, grad, tp);
         const environment usual;
         const room::lend memory(p.room_in(tp));
@@ -112,7 +112,7 @@ public:
     /// How the last forward was shared out. O(T W + E).
     guild::load load(const workspace<S>& ws) const {
         ws.use.check("workspace");
-        const auto& w = weights_.lend();
+        place w;
         check::filled(with(w), ws, "workspace", false);
         const auto E = static_cast<int>(model_.extent().experts);
         guild::load l;
@@ -123,15 +123,15 @@ public:
     /// Whether a workspace or tape holds what a forward of this layer left in it.
     bool filled(const workspace<S>& ws) const {
         ws.use.check("workspace");
-        const auto& w = weights_.lend();
+        place w;
         const parts p = with(w);
         return ws.filled && ws.by == p.numbers() && ws.owner == p.owner;
     }
     /// Token t's row of the gate after every stage, first the logits: for tests, plots and people.
     std::vector<gate::snapshot<S>> inspect(tape<S>& tp, long t) const {
         const in_use here(tp.use, "tape");
-        const auto& w = looked_at();
-        const parts p = filled(w, tp);
+        place w;
+        const parts p = filled(tp, w);
         const environment usual;
         return gate::inspect(p.model, p.gate_data_of(tp), tp.side, view<const S>(tp.logits.shape(tp.x.rows, p.P())), tp.gate, t);
     }
@@ -141,12 +141,13 @@ public:
         const long W = model_.extent().slots;
         if (tokens < 0) detail::raise<argument_error>("guild::workspace: reserve for ", tokens, " tokens, expected at least 0");
         check::room(workspace<S>{}, tokens, W);
-        const auto& w = weights_.lend();
+        place w;
         step::reserve(with(w), ws, tokens, rows < 0 || rows > tokens * W ? tokens * W : rows);
     }
 
 private:
     using in_use = detail::in_use::call;
+    using place = typename lender::place;
 
     layer(const Model& m, const Backend& b, const lender& w) : model_(m), weights_(w), backend_(b) {}
 
@@ -156,22 +157,21 @@ private:
         const environment usual;
         return computed(f);
     }
-    /// The weights as they are now, checked.
-    decltype(auto) looked_at() const {
-        weights_.check(model_);
-        return weights_.lend();
+    /// What the steps of a call are given: the weights as they are now, of which a view may be made in w; checked; with what a forward left.
+    parts with(place& w) const { return {model_, weights_.lend(w), backend_, weights_.identity()}; }
+    parts checked(place& w) const {
+        weights_.check(model_, backend_);
+        return with(w);
     }
-    /// What the steps of a call are given.
-    parts with(const typename parts::weights& w) const { return {model_, w, backend_, weights_.identity()}; }
-    parts filled(const typename parts::weights& w, const tape<S>& tp) const {
-        const parts p = with(w);
+    parts filled(const tape<S>& tp, place& w) const {
+        const parts p = checked(w);
         check::filled(p, tp, "tape", true);
         return p;
     }
     void run(view<const S> x, view<S> y, auto& ws, const batch& side) const {
         ws.filled = false;
-        const auto& w = looked_at();
-        const parts p = with(w);
+        place w;
+        const parts p = checked(w);
         if (x.rows < 0) detail::raise<shape_error>("guild::layer: x is [", x.rows, ", ", x.cols, "], expected [at least 0, ", p.H(), "]");
         check::room(ws, x.rows, p.W());
         check::shape("x", x, x.rows, p.H());

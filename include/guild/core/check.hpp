@@ -33,8 +33,8 @@ template <class T> void shape(const char* name, const view<T>& v, long rows, lon
 /// What is written and what is read meanwhile do not share memory. Of other strides, neither lies between the first and the last number of the other.
 template <class A, class B> void apart(const char* name, view<A> a, const char* other, view<B> b) {
     if (a.rows == 0 || b.rows == 0) return;
-    const auto bytes = []<class T>(const view<T>&, long numbers) { return static_cast<std::uintptr_t>(numbers) * sizeof(T); };
     const auto begin = [](const auto& v) { return reinterpret_cast<std::uintptr_t>(v.data); };
+    const auto bytes = [](const auto& v, long numbers) { return static_cast<std::uintptr_t>(numbers) * sizeof(*v.data); };
     const auto end = [&](const auto& v) { return begin(v) + bytes(v, (v.rows - 1) * v.stride + v.cols); };
     const std::uintptr_t step = bytes(a, a.stride);
     if (a.stride > 0 && b.stride > 0 && step == bytes(b, b.stride)) {  // columns of one buffer, side by side

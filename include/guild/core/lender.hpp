@@ -1,6 +1,8 @@
 #pragma once
 #include <guild/core/packed_weights.hpp>
 
+#include <optional>
+
 namespace guild::inline v0::detail {
 
 /// What a layer keeps of its weights. Of those that own their memory the address: they may be assigned to, swapped or moved into between calls, and
@@ -8,11 +10,13 @@ namespace guild::inline v0::detail {
 template <class Model, class Format, class Backend> class lender {
 public:
     using view = weights_view<Format>;
+    using place = std::optional<view>;
     explicit lender(const weights<Model, Format>& w) : owner_(&w) {}
     explicit lender(const view& w) : view_(w) {}
 
-    view lend() const { return owner_ ? owner_->lend() : view_; }
-    void check(const Model& m) const {
+    /// The weights as they are; a view of those that own their memory is made `here`.
+    const view& lend(place& here) const { return owner_ ? here.emplace(owner_->lend()) : view_; }
+    void check(const Model& m, const Backend&) const {
         if (owner_) guild::check::owned<Format>("weights", m, *owner_);
     }
     /// Of whom a tape is that a forward over these weights has filled.
@@ -27,10 +31,14 @@ template <class Model, class Format, class Backend> class lender<Model, packed<F
 public:
     using owner = packed_weights<Model, Format, Backend>;
     using view = typename owner::view;
+    struct place {};
     explicit lender(const owner& w) : owner_(&w) {}
 
-    const view& lend() const { return owner_->lend(); }
-    void check(const Model& m) const { owner_->check(m); }
+    const view& lend(place&) const { return owner_->lend(); }
+    void check(const Model& m, const Backend& b) const {
+        owner_->check(m);
+        guild::check::packed(b, owner_->lend());
+    }
     const void* identity() const { return owner_; }
 
 private:
