@@ -2,15 +2,15 @@
 # Installs what building guild needs and this machine lacks, from the Debian or Ubuntu packages. Does nothing where nothing is missing.
 #
 #   sh cmake/setup.sh        tests, examples, benchmarks
-#   sh cmake/setup.sh ci     also what .ci/run checks with: clang, its sanitizers, clang-format; where the system has them, clang 16 and 19, and
-#                            a compiler and an emulator for aarch64
+#   sh cmake/setup.sh ci     also what .ci/run checks with: clang, its sanitizers, clang-format, doxygen; where the system has them, clang 16 and
+#                            19, and a compiler and an emulator for aarch64
 set -eu
 
 wanted='libeigen3-dev doctest-dev libbenchmark-dev nlohmann-json3-dev libcli11-dev'
 welcome=                                                          # left out, with a word, where the system has no such package
 case "${1-}" in
     '') ;;
-    ci) wanted="$wanted clang libclang-rt-dev llvm clang-format"   # llvm: names for the sanitizers
+    ci) wanted="$wanted clang libclang-rt-dev llvm clang-format doxygen"   # llvm: names for the sanitizers
         welcome='clang-16 clang-19 g++-aarch64-linux-gnu qemu-user-static' ;;
     *) echo "usage: sh cmake/setup.sh [ci]" >&2; exit 2 ;;
 esac

@@ -15,11 +15,13 @@
 namespace guild::inline v0 {
 
 /// Which experts, with which weight: a list of stages. `weighs_input = true`: the weight multiplies what the expert reads.
+///
 ///     struct my_gate { double scale = 2; constexpr auto stages() const { return pipeline{top_k{}, weigh{times{scale}}}; } };
 /// Optional: input(), what the router alone reads; weighs_shared = true, its stages leave weights of the shared experts in row.extra.
 template <class P> concept gate_policy = requires(const P& p) { p.stages(); };
 
 /// One step for one token, in place on its row. Optional members, and what leaving them out means:
+///
 ///     backward(t, in, out, g)   derived from forward in reverse mode: exact, a small multiple of its cost; on a device by dual numbers, E times dearer
 ///     decide(crowd)             the stage does not look across tokens
 ///     slots(E, K)               W = K
@@ -31,10 +33,12 @@ template <class P> concept gate_policy = requires(const P& p) { p.stages(); };
 ///     reads, writes             what it touches of the row is not known (row_part), and its place among other stages never refused
 /// Written with the row's each, sum, max, at, best it runs as a plain loop and on a warp; inside `each` touch the own e alone. Scores are compared,
 /// mixed with real numbers and passed to the functions of core/functions.hpp, found as guild::name; `value(s)` is the number without derivative.
+///
 ///     struct cool { double by = 2; void forward(const auto&, auto& r) const { r.each([&](int e) { r.score[e] = r.score[e] / by; }); } };
 template <class P> concept stage = requires(const P& p, const token<double>& t, row<double, extent<4, 4, 2>>& r) { p.forward(t, r); };
 
 /// What the router reads in place of x [H]: out [H] =, dx +=, d_learned +=. Optional: learned(H), no numbers; valid().
+///
 ///     struct halved_input {
 ///         void forward(const auto& t, const auto* x, long H, const auto* learned, auto* out) const {
 ///             for (long h = 0; h < H; ++h) out[h] = x[h] / 2;
@@ -47,6 +51,7 @@ template <class P> concept input_policy = requires(const P& p, const token<doubl
 };
 
 /// What an expert does between its matrices. inputs = 2: a = act(gate, up); inputs = 1: a = act(up). Called with dual numbers too.
+///
 ///     struct bilinear { static constexpr int inputs = 2; auto operator()(auto g, auto u) const { return g * u; } };
 template <class P> concept activation_policy = requires {
     { P::inputs } -> std::convertible_to<int>;
@@ -54,6 +59,7 @@ template <class P> concept activation_policy = requires {
 };
 
 /// How the shared experts enter: y += factor(x . v) shared(x) with v [H] learned, or y += shared(x) if not `learned`.
+///
 ///     struct halved { static constexpr bool learned = false; auto factor(auto s) const { return decltype(s)(1); } };
 template <class P> concept shared_policy = requires(const P& p, double s) {
     p.factor(s);
@@ -71,6 +77,7 @@ template <class P> concept passive_policy = requires(const P& p) {
 /// A scalar function of the routing, added to the training loss, times its own `weight`. Optional: `backward(routing, gradient)`, else derived
 /// from `value` in reverse mode, at any size, with 32 bytes for each of its operations; `fits(E)`; reads_scores = true, a gate without a score
 /// stage is refused. `guild::scheduled` gives it a schedule: factor(step).
+///
 ///     struct decay { double weight = 1; template <class S> S value(const routing<S>& r) const { ... } };
 template <class P> concept loss_policy = requires(const P& p, const routing<double>& r) {
     p.weight;
@@ -85,6 +92,7 @@ template <class P> concept moved_by_step = requires(const P& p, const long* load
 /// Moves the gate's state after a batch, from its load [E] with sum `total`; state [E] updated in place. Optional: a last parameter `long step`, the
 /// one that rebalance is given; `moves`, the stage whose state it is: a gate without that stage is refused. `guild::scheduled` gives one with a
 /// `rate` a schedule: factor(step).
+///
 ///     struct still { void update(const long* load, long total, auto* state, int E) const {} };
 template <class P> concept balancer_policy = detail::moved_by_load<P> || detail::moved_by_step<P>;
 
@@ -97,6 +105,7 @@ concept policy =
 /// What runs f on disjoint ranges that cover [0, n), and returns when all have ended. It may be called from several threads and
 /// from inside f; an exception of f reaches the caller.
 /// Optional: size(), how many threads it has, for which work is then cut.
+///
 ///     struct inline_executor { template <class F> void run(long n, F&& f) const { if (n > 0) f(0L, n); } };
 template <class X> concept executor = requires(const X& x) {
     x.run(1L, [](long, long) {});
@@ -105,6 +114,7 @@ template <class X> concept executor = requires(const X& x) {
 /// Three matrix products over groups of rows and a loop. Derive from backend::reference and override what is done better; the
 /// results must not differ beyond rounding. Who rounds operands leaves those of the router as they are: its groups are `exact`. Optional members,
 /// all const:
+///
 ///     expert_up(act, groups, x, network, h, a)              gather, gate and up products, activation in one; h may be null
 ///     expert_down(groups, a, network, plan, weight, y)      inference: down product, times weight [T, W], y +=, in plan.row order
 ///     few_rows(act, network)                                up to how many occupied slots, 0 for none, an inference through so small a network

@@ -20,12 +20,13 @@ struct config {
 
 /// The same in the words of DeepSeekMoE (arXiv:2401.06066, section 3): N experts of width ffn_hidden of which top_k are
 /// chosen, each cut into m segments, K_s of the segments shared:
+///
 ///     E = m N - K_s        K = m top_k - K_s        F = ffn_hidden / m        S = K_s
 struct segmented {
-    int hidden;
-    int ffn_hidden;
-    int experts;
-    int top_k;
+    int hidden;        ///< H
+    int ffn_hidden;    ///< width of one expert before it is cut
+    int experts;       ///< N, before they are cut
+    int top_k;         ///< experts chosen per token, of the N
     int segments = 1;  ///< m
     int shared = 0;    ///< K_s
 

@@ -21,9 +21,9 @@ template <moe_model Model, class Format = float, class Backend = backend::eigen<
     using environment = typename detail::environment_of<Backend>::type;
 
 public:
-    using scalar = scalar_of<Format>;  ///< S, of activations, router and gradients
-    using S = scalar;
-    using gradients = guild::weights<Model, S>;
+    using scalar = scalar_of<Format>;            ///< S, of activations, router and gradients
+    using S = scalar;                            ///< the same
+    using gradients = guild::weights<Model, S>;  ///< what backward adds to
 
     /// Borrows the weights, which must outlive the layer. Between calls they may change, be assigned to, swapped or moved into: every call
     /// looks at them anew and throws shape_error if a tensor has not the size that the model gives it.
@@ -38,6 +38,7 @@ public:
     explicit layer(const source& w, const Backend& b = {}) : layer(w.model(), b, lender(w)) { weights_.check(model_, backend_); }
     explicit layer(source&&, const Backend& = {}) = delete;
 
+    /// What is computed.
     const Model& model() const { return model_; }
 
     /// Inference. x [T, H] -> y [T, H] =.
@@ -53,6 +54,7 @@ public:
         tp.x = x;
         tp.side = side;
     }
+    /// Refused: a temporary matrix.
     template <detail::owning_temporary X> void forward(X&&, view<S>, tape<S>&, const batch& = {}) const {
         static_assert(!detail::owning_temporary<X>, "guild::layer: the tape keeps x by address until backward, and x is a temporary: give it a name");
     }
@@ -215,9 +217,13 @@ private:
     Backend backend_;
 };
 
+/// On one thread, from weights.
 template <class Model, class Format> layer(const weights<Model, Format>&) -> layer<Model, Format>;
+/// The same on a backend.
 template <class Model, class Format, class Backend> layer(const weights<Model, Format>&, const Backend&) -> layer<Model, Format, Backend>;
+/// From packed weights.
 template <class Model, class Format, class Backend> layer(const packed_weights<Model, Format, Backend>&) -> layer<Model, packed<Format>, Backend>;
+/// The same on a backend.
 template <class Model, class Format, class Backend>
 layer(const packed_weights<Model, Format, Backend>&, const Backend&) -> layer<Model, packed<Format>, Backend>;
 

@@ -70,6 +70,7 @@ template <config C, auto... Policies> struct model_members {
 
 /// A mixture known at compile time: numbers, and policies as values in any order, at most one of each kind but for losses. Give it
 /// a name by deriving; the name is what errors, symbols and debuggers show.
+///
 ///     struct tiny : guild::model<guild::config{...}, guild::deepseek_v3_gate{.groups = 1}, guild::expert_loss{}> {};
 /// Defaults: deepseek_moe_gate, swiglu, plain_shared, no passive experts, no residual, no balancer, no loss.
 /// Where a policy is given as the name of a type, compilers show the name of the parameter, or its line: nothing else of this class.
@@ -80,23 +81,28 @@ struct model : detail::model_members<C, a_policy_is_a_value_with_braces...> {
 };
 
 /// Numbers from a file: the kinds of policy are still types, so one instantiation opens a whole family of checkpoints.
+///
 ///     guild::dynamic_model<guild::deepseek_v3_gate> m{.config = {...}, .gate = {.groups = n_group}};
 /// MaxExperts bounds what the gate of one token holds: E, extra logits and slots. Losses are compile-time values of `model` alone.
 template <gate_policy Gate, activation_policy Activation = swiglu, shared_policy Shared = plain_shared, int MaxExperts = 512> struct dynamic_model {
-    guild::config config{};
-    Gate gate{};
-    Activation activation{};
-    Shared shared{};
-    guild::passive passive{};
-    guild::residual residual = guild::residual::none;
-    bias_balance balancer{};
-    static constexpr bool has_losses = false;
-    static constexpr int max_experts = MaxExperts;
+    guild::config config{};                            ///< its numbers
+    Gate gate{};                                       ///< which experts, with which weight
+    Activation activation{};                           ///< between the matrices of an expert
+    Shared shared{};                                   ///< how the shared experts enter
+    guild::passive passive{};                          ///< experts without matrices
+    guild::residual residual = guild::residual::none;  ///< whether y holds x too
+    bias_balance balancer{};                           ///< what rebalance moves the state by
+    static constexpr bool has_losses = false;          ///< its losses are measured, not optimised
+    static constexpr int max_experts = MaxExperts;     ///< most experts that config may ask for
 
     static_assert(sizeof(detail::sound_gate<Gate>) > 0);
+    /// Those of the gate.
     constexpr auto stages() const { return gate.stages(); }
+    /// Routed and passive experts, E.
     constexpr int experts() const { return config.routed_experts + passive.count(); }
+    /// E, X and W.
     constexpr any_extent<MaxExperts> extent() const { return {experts(), stages().extra(experts()), stages().slots(experts(), config.top_k)}; }
+    /// None.
     template <class F> constexpr void each_loss(F) const {}
 
     /// The rules of `model`. Throws argument_error: the sentence, and what was found.

@@ -15,9 +15,10 @@ namespace guild::inline v0::backend {
 /// by AMX: that of a caller in his workspace, those of the executor on their stacks.
 template <class Executor = serial> struct eigen : reference {
     using environment = cpu::environment;  ///< of a caller, as of the threads of `each`
-    Executor executor{};
+    Executor executor{};                   ///< on whose threads products run
 
     eigen() = default;
+    /// On that executor.
     explicit eigen(Executor e) : executor(e) {}
     /// `by`: how products in float are computed, over packed weights and over plain ones, in training too. bf16 rounds both operands of the experts'
     /// three products and sums in fp32; weights, gradients and activations stay as they are, and the router in fp32. It is meant for AMX, bf16_chain
@@ -38,6 +39,7 @@ template <class Executor = serial> struct eigen : reference {
 
     using reference::input_gradient, reference::product, reference::weight_gradient;
 
+    /// c [R, N] = a [R, M] w_e^T, as reference::product; float and double by tiles of rows.
     template <tile::native S, class W> void product(const groups<S>& g, view<const S> a, const W& w, view<S> c) const {
         if constexpr (has_kernels<S>) return spread(g, c.cols, a.cols, [&](const cpu::piece& at) { cpu::product(plain(g), g, at, a, w, c); });
         else
@@ -45,6 +47,7 @@ template <class Executor = serial> struct eigen : reference {
                 tile::each_tile(g, c.cols, first, last, [&](const tile::place& at) { tile::product(g, at, a, w, c); });
             });
     }
+    /// da [R, M] = or += dc [R, N] w_e, as reference::input_gradient.
     template <tile::native S, class W> void input_gradient(const groups<S>& g, view<const S> dc, const W& w, view<S> da, into mode) const {
         if constexpr (has_kernels<S>)
             return spread(g, da.cols, dc.cols, [&](const cpu::piece& at) { cpu::input_gradient(plain(g), g, at, dc, w, da, mode); });
@@ -53,6 +56,7 @@ template <class Executor = serial> struct eigen : reference {
                 tile::each_tile(g, da.cols, first, last, [&](const tile::place& at) { tile::input_gradient(g, at, dc, w, da, mode); });
             });
     }
+    /// dw_e [N, M] += dc^T a over the rows of e, as reference::weight_gradient.
     template <tile::native S> void weight_gradient(const groups<S>& g, view<const S> dc, view<const S> a, stack<S> dw) const {
         if constexpr (has_kernels<S>) {
             const cpu::cut by{(dc.cols + cpu::outer_rows - 1) / cpu::outer_rows, 1, cpu::outer_rows * a.cols};

@@ -9,6 +9,7 @@
 /// for scalars of the user's own.
 namespace guild::inline v0::backend {
 
+/// The specification: every product in plain loops.
 struct reference {
     /// c [R, N] = a[source] [R, M] w_e^T factor, w [E, N, M]. O(R N M).
     template <class S, class W> void product(const groups<S>& g, view<const S> a, const W& w, view<S> c) const {

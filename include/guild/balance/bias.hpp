@@ -12,7 +12,7 @@ struct no_balance {
 /// 2.1.2; arXiv:2408.15664, algorithm 1.
 struct bias_balance {
     using moves = selection_bias;
-    double rate = 1e-3;
+    double rate = 1e-3;  ///< of a step of b_e, in units of the scores; published 1e-3
     constexpr bool valid() const { return is_finite(rate); }
     /// load [E] with sum `total`; state [E] += . Compares E load_e with total, so the mean is never rounded.
     template <class R> void update(const long* load, long total, R* state, int experts) const {
@@ -24,7 +24,7 @@ struct bias_balance {
 /// place of its sign, arXiv:2408.15664, section 4.3; there the error is in rows, here in mean loads, so that `rate` fits batches of any size.
 struct proportional_bias_balance {
     using moves = selection_bias;
-    double rate = 1e-3;
+    double rate = 1e-3;  ///< of a step of b_e at a violation of one mean load
     constexpr bool valid() const { return is_finite(rate); }
     /// load [E] with sum `total`; state [E] += . The violation E load_e - total is counted in integers; without load nothing moves.
     template <class R> void update(const long* load, long total, R* state, int experts) const {

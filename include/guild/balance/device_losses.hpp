@@ -10,8 +10,8 @@ namespace guild::inline v0 {
 /// equal loads of softmax scores give weight. DeepSeekMoE, arXiv:2401.06066, eq. 15-17; DeepSeek-V2, arXiv:2405.04434, eq. 26-28.
 struct device_loss {
     static constexpr bool reads_scores = true;
-    double weight = 0.05;
-    int devices = 1;
+    double weight = 0.05;  ///< times the loss; published 0.05
+    int devices = 1;       ///< D, equal runs of experts: divides E
     constexpr bool fits(int experts) const { return devices >= 1 && experts % devices == 0; }
     template <class S> S value(const routing<S>& r) const { return detail::load_times_score(r, weight, share(r)); }
     template <class S> void backward(const routing<S>& r, const routing_gradient<S>& g) const {
@@ -35,9 +35,9 @@ private:
 /// devices that a token may reach. Equal loads give weight only if every token reaches M. DeepSeek-V2, arXiv:2405.04434, eq. 29-31.
 struct communication_loss {
     static constexpr bool reads_scores = true;
-    double weight = 0.02;
-    int devices = 1;
-    int reach = 1;
+    double weight = 0.02;  ///< times the loss: published 0.02
+    int devices = 1;       ///< D, equal runs of experts: divides E
+    int reach = 1;         ///< M: devices that a token may reach, keep of group_limit
     constexpr bool fits(int experts) const { return devices >= 1 && experts % devices == 0 && reach >= 1 && reach <= devices; }
     template <class S> S value(const routing<S>& r) const { return detail::load_times_score(r, weight, share(r)); }
     template <class S> void backward(const routing<S>& r, const routing_gradient<S>& g) const {

@@ -9,9 +9,9 @@ namespace guild::inline v0 {
 /// arXiv:2410.07348, eq. 7.
 struct heterogeneous_loss {
     static constexpr bool reads_scores = true;
-    double weight = 0.01;
-    double ratio = 0.75;
-    int zero_computation = 1;
+    double weight = 0.01;      ///< times the loss
+    double ratio = 0.75;       ///< eta of experts without matrices; below 1 sends more tokens to them
+    int zero_computation = 1;  ///< experts without matrices, the last ones
     constexpr bool valid() const { return ratio >= 0 && is_finite(ratio) && zero_computation >= 0; }
     template <class S> S value(const routing<S>& r) const { return detail::load_times_score(r, weight, share(r)); }
     template <class S> void backward(const routing<S>& r, const routing_gradient<S>& g) const {

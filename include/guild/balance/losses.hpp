@@ -52,7 +52,7 @@ template <class S> std::span<double> wanted_share(const routing<S>& r) {
 /// give weight. No gradient through f. DeepSeekMoE, arXiv:2401.06066, eq. 12-14.
 struct expert_loss {
     static constexpr bool reads_scores = true;
-    double weight = 1e-3;
+    double weight = 1e-3;  ///< times the loss; alpha_1 of the paper
     template <class S> S value(const routing<S>& r) const { return detail::load_times_score(r, weight, detail::wanted_share(r)); }
     template <class S> void backward(const routing<S>& r, const routing_gradient<S>& g) const {
         detail::load_times_score_backward(r, weight, detail::wanted_share(r), g);
@@ -63,7 +63,7 @@ struct expert_loss {
 /// arXiv:2101.03961, eq. 4-6.
 struct switch_loss {
     static constexpr bool reads_scores = true;
-    double weight = 1e-2;
+    double weight = 1e-2;  ///< times the loss; alpha of the paper
     template <class S> S value(const routing<S>& r) const { return detail::load_times_score(r, weight * r.experts, share(r)); }
     template <class S> void backward(const routing<S>& r, const routing_gradient<S>& g) const {
         detail::load_times_score_backward(r, weight * r.experts, share(r), g);
@@ -83,7 +83,7 @@ private:
 /// weight E sum_i f_i P_i with f_i = count_i / T, which sums to K, and P_i the mean of the softmax of all logits, whatever the gate scores
 /// by; equal loads give K weight. Mixtral, Qwen and OLMoE as trained with Hugging Face's load_balancing_loss_func.
 struct top_k_balance_loss {
-    double weight = 1e-2;
+    double weight = 1e-2;  ///< times the loss; router_aux_loss_coef of a configuration
     template <class S> S value(const routing<S>& r) const {
         const auto f = detail::wanted_share(r);
         const double by = scale(r);
@@ -114,7 +114,7 @@ private:
 
 /// weight mean_t log(sum_e exp logit_te)^2. ST-MoE, arXiv:2202.08906, eq. 5.
 struct z_loss {
-    double weight = 1e-3;
+    double weight = 1e-3;  ///< times the loss; c_z of the paper, 1e-3
     template <class S> S value(const routing<S>& r) const {
         S sum(0);
         const double n = static_cast<double>(r.tokens());

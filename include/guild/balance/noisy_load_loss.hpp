@@ -9,9 +9,9 @@ namespace guild::inline v0 {
 /// In evaluation (no noise), with a gate that has none, or where every expert is chosen, it is the count of rows and has no gradient.
 /// Shazeer et al. 2017, arXiv:1701.06538, eq. 8-11. For a gate with learned_noise of the same `noise`.
 struct noisy_load_loss {
-    double weight = 0.1;
-    learned_noise noise{};
-    double epsilon = 0;
+    double weight = 0.1;    ///< times the loss; w_load of the paper
+    learned_noise noise{};  ///< that of the gate
+    double epsilon = 0;     ///< added to the squared mean load; published code has 1e-10
     constexpr bool valid() const { return noise.fits(1, 1) && epsilon >= 0 && is_finite(epsilon); }
 
     template <class S> S value(const routing<S>& r) const {

@@ -17,17 +17,18 @@ template <class S> struct routing {
     view<const S> weight;                   ///< [T, W]
     const int* expert = nullptr;            ///< [T, W] the choice
     const int* wanted = nullptr;            ///< [T, W] before anything was dropped
-    const batch* side = nullptr;
-    view<const S> raw{};        ///< [T, P] what the router gave, P = E + extra
-    stack<const S> router{};    ///< [1, P, H]
-    long hidden = 0;            ///< H
-    scratch* memory = nullptr;  ///< what a loss needs while it computes; taken back after each call
+    const batch* side = nullptr;            ///< what the batch says beside x
+    view<const S> raw{};                    ///< [T, P] what the router gave, P = E + extra
+    stack<const S> router{};                ///< [1, P, H]
+    long hidden = 0;                        ///< H
+    scratch* memory = nullptr;              ///< what a loss needs while it computes; taken back after each call
 
     /// f(t) for every token of [begin, end) that is not padding, in order.
     template <class F> void each(long begin, long end, F f) const {
         for (long t = begin; t < end; ++t)
             if (side->padding.empty() || !side->padding[static_cast<std::size_t>(t)]) f(t);
     }
+    /// The same of every token.
     template <class F> void each(F f) const { each(0, logit.rows, f); }
     /// How many tokens of [begin, end) are not padding.
     long tokens(long begin, long end) const {
@@ -35,6 +36,7 @@ template <class S> struct routing {
         each(begin, end, [&](long) { ++n; });
         return n;
     }
+    /// How many of all tokens are not padding.
     long tokens() const { return tokens(0, logit.rows); }
     /// n zeros, for the time of one call of a loss.
     template <class T> std::span<T> zeros(long n) const { return memory->template zeros<T>(n); }
@@ -50,6 +52,7 @@ template <class S> struct routing {
 
 /// Where a loss adds its gradient, each [T, ..] as in routing: and by the router's rows.
 template <class S> struct routing_gradient {
+    /// By logit, score, weight and raw of routing: +=.
     view<S> logit, score, weight, raw{};
     stack<S> router{};  ///< += : accumulates over calls
 };

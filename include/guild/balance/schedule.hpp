@@ -13,13 +13,13 @@ struct constant_schedule {
 };
 /// step / steps, linear from 0, then 1.
 struct warm_up {
-    long steps = 1000;
+    long steps = 1000;  ///< until the factor is 1
     constexpr double factor(long step) const { return step >= steps ? 1 : step <= 0 ? 0 : static_cast<double>(step) / static_cast<double>(steps); }
 };
 /// Half a cosine from 1 down to `end` at `steps`, then `end`. Loshchilov & Hutter, arXiv:1608.03983, eq. 5, without restarts.
 struct cosine_decay {
-    long steps = 1000;
-    double end = 0;
+    long steps = 1000;  ///< of the half cosine
+    double end = 0;     ///< the factor that it ends at
     constexpr bool valid() const { return is_finite(end); }
     double factor(long step) const {
         if (step >= steps) return end;
@@ -31,19 +31,21 @@ struct cosine_decay {
 /// 1 before `steps`, `end` from there on. DeepSeek-V3 stops moving its bias so for the last 500 of 14800 billion tokens, arXiv:2412.19437,
 /// section 4.2.
 struct step_decay {
-    long steps = 1000;
-    double end = 0;
+    long steps = 1000;  ///< before the factor changes
+    double end = 0;     ///< the factor from there on; 0 switches off
     constexpr bool valid() const { return is_finite(end); }
     constexpr double factor(long step) const { return step < steps ? 1 : end; }
 };
 
 /// A loss whose weight follows a schedule. It may be given where the loss may.
+///
 ///     struct mine : guild::model<numbers, guild::scheduled{guild::z_loss{.weight = 1e-3}, guild::warm_up{.steps = 2000}}> {};
 template <class Loss, class Schedule> struct scheduled {
-    Loss loss{};
-    Schedule schedule{};
+    Loss loss{};                  ///< what is scheduled, its own weight included
+    Schedule schedule{};          ///< factor(step) of its weight
     double weight = loss.weight;  ///< where the factor is 1
     constexpr scheduled() = default;
+    /// The loss, and the schedule of its weight.
     constexpr scheduled(Loss l, Schedule s) : loss(l), schedule(s) {}
 
     constexpr bool fits(int experts) const requires requires(const Loss& l) { l.fits(experts); }
@@ -66,6 +68,7 @@ private:
         return l;
     }
 };
+/// Either of them from what it is made of.
 template <class Loss, class Schedule> scheduled(Loss, Schedule) -> scheduled<Loss, Schedule>;
 
 namespace detail {
@@ -82,13 +85,15 @@ struct same_state<Balancer> {
 }  // namespace detail
 
 /// A balancer whose rate follows a schedule, given where the balancer may, and moved by rebalance(w, load, step).
+///
 ///     struct mine : guild::model<numbers, guild::deepseek_v3_gate{},
 ///                                guild::scheduled{guild::bias_balance{.rate = 1e-3}, guild::step_decay{.steps = 100000}}> {};
 template <detail::has_rate Balancer, class Schedule> struct scheduled<Balancer, Schedule> : detail::same_state<Balancer> {
-    Balancer balancer{};
-    Schedule schedule{};
+    Balancer balancer{};          ///< what is scheduled, its own rate included
+    Schedule schedule{};          ///< factor(step) of its rate
     double rate = balancer.rate;  ///< where the factor is 1
     constexpr scheduled() = default;
+    /// The balancer, and the schedule of its rate.
     constexpr scheduled(Balancer b, Schedule s) : balancer(b), schedule(s) {}
 
     constexpr bool valid() const {

@@ -33,8 +33,8 @@ enum class counted { unbiased, realised };
 /// DeepSeek-V3, arXiv:2412.19437, eq. 17-20. O(T E K).
 struct sequence_loss {
     static constexpr bool reads_scores = true;
-    double weight = 1e-4;
-    counted by = counted::unbiased;
+    double weight = 1e-4;            ///< times the mean over sequences; published 1e-4
+    counted by = counted::unbiased;  ///< whose rows are counted
 
     template <class S> S value(const routing<S>& r) const {
         S sum(0);
@@ -100,7 +100,7 @@ private:
 /// micro-batch. arXiv:2501.11873, eq. 4-6.
 struct global_batch_loss {
     static constexpr bool reads_scores = true;
-    double weight = 1e-2;
+    double weight = 1e-2;  ///< times the mean over micro-batches
 
     template <class S> S value(const routing<S>& r) const {
         const auto f = detail::wanted_share(r);

@@ -10,7 +10,7 @@ namespace guild::inline v0 {
 /// -weight I(expert; token), I = H(mean_t p_t) - mean_t H(p_t) in nats, p = softmax of the logits: certain for each token, even over all.
 /// Between -weight log E and 0. Mutual information as in Shen et al. 2023, arXiv:2306.04640 (ModuleFormer), eq. 5.
 struct mutual_information_loss {
-    double weight = 1e-2;
+    double weight = 1e-2;  ///< times the information, in nats
     template <class S> S value(const routing<S>& r) const {
         const S T = tokens_of(r);
         const auto mean = mean_of(r, T), p = r.template zeros<S>(r.experts);
@@ -63,7 +63,7 @@ private:
 /// Its gradient goes to the router's rows directly; of the tokens it matters only that there are any. A row of zeros is orthogonal to
 /// all. For gates whose router has a row for each expert, not for cosine gates. O(E^2 H).
 struct orthogonality_loss {
-    double weight = 1e-3;
+    double weight = 1e-3;  ///< times the sum over pairs
     template <class S> S value(const routing<S>& r) const {
         S sum(0);
         each_pair(r, [&](int, int, S ab, S aa, S bb, S, S) { sum += detail::constant<S>(weight) * (ab / aa) * (ab / bb); });

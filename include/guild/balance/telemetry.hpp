@@ -11,6 +11,7 @@ namespace guild::inline v0 {
 
 /// What a router does, batch after batch: a value, fed with the workspace of each forward. Cheap enough to leave on, O(T K^2 + E) a batch,
 /// and no allocation after the first:
+///
 ///     guild::telemetry seen;
 ///     layer.forward(x, y, workspace);
 ///     seen.add(layer, workspace);
@@ -21,9 +22,9 @@ struct telemetry {
         long tokens = 0;   ///< T without padding
         long dropped = 0;  ///< rows that a token asked for and no expert took: capacity, sampling
     };
-    tally last;  ///< the last batch
-    tally all;   ///< all batches; its maximal violation is MaxVio_global of arXiv:2408.15664
-    long batches = 0;
+    tally last;              ///< the last batch
+    tally all;               ///< all batches; its maximal violation is MaxVio_global of arXiv:2408.15664
+    long batches = 0;        ///< how many were added
     double violation = 0;    ///< sum over batches of the maximal violation
     std::vector<long> pair;  ///< [E, E] how many tokens chose both experts, over all batches; on the diagonal the rows of the expert
 

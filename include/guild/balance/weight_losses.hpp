@@ -46,9 +46,9 @@ template <class S, class F> void each_slot(const routing<S>& r, F f) {
 /// weight CV^2 of the importance of the experts, the sums of their weights over tokens. Shazeer et al. 2017, arXiv:1701.06538, eq. 6-7,
 /// which leaves the variance open: over E, or with `unbiased` over E - 1; published code adds 1e-10 to the squared mean.
 struct importance_loss {
-    double weight = 0.1;
-    bool unbiased = false;
-    double epsilon = 0;
+    double weight = 0.1;    ///< times CV^2; w_importance of the paper
+    bool unbiased = false;  ///< variance over E - 1, as published code has it, not over E
+    double epsilon = 0;     ///< added to the squared mean; 0: nothing
     constexpr bool valid() const { return epsilon >= 0 && is_finite(epsilon); }
     template <class S> S value(const routing<S>& r) const {
         return detail::constant<S>(weight) * detail::squared_variation<S>(sums(r), unbiased, epsilon);
@@ -70,8 +70,8 @@ private:
 /// weight mean over tokens of the sum of their weights, that of ReLU routing; `balanced`: each times f_i = E / (K T) tokens that use
 /// expert i, without gradient through f. ReMoE, arXiv:2412.14711, eq. 7-11 (one layer).
 struct l1_loss {
-    double weight = 1e-8;
-    bool balanced = false;
+    double weight = 1e-8;   ///< times the mean over tokens; lambda of the paper, adapted by batch::strength
+    bool balanced = false;  ///< each weight times the load of its expert, f_i
     template <class S> S value(const routing<S>& r) const {
         S sum(0);
         const auto f = factor(r);

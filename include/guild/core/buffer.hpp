@@ -19,9 +19,13 @@ public:
         }
         return {data_.data(), rows, cols};
     }
+    /// The numbers; valid until shape asks for more.
     T* data() { return data_.data(); }
+    /// The same, to read.
     const T* data() const { return data_.data(); }
+    /// Number i in memory.
     T& operator[](long i) { return data_[static_cast<std::size_t>(i)]; }
+    /// The same, to read.
     const T& operator[](long i) const { return data_[static_cast<std::size_t>(i)]; }
 
 private:

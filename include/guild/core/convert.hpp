@@ -37,6 +37,7 @@ weights<Model, Format> convert(const weights_view<From, S>& w, const Model& m = 
     detail::convert(w.shared, c.shared_width() > 0, c.shared_width(), c.hidden, m.activation.inputs, c.shared_bias, to.shared, executor);
     return to;
 }
+/// The numbers of w in another format, as the executor shares them out.
 template <class Format, class Model, class From, class X = serial>
 weights<Model, Format> convert(const weights<Model, From>& w, const X& executor = {}) {
     return convert<Format>(static_cast<weights_view<From>>(w), w.model, executor);

@@ -37,6 +37,7 @@ constexpr float decode(fp8_e4m3 w) {
 struct fp8 {
     using code = fp8_e4m3;
     using scale = float;
+    /// Numbers in a code, and the block that shares a scale: 128 by 128.
     static constexpr long per_code = 1, rows = 128, columns = 128;
 
     static constexpr float decode(const code* row, long c) { return guild::decode(row[c]); }

@@ -48,6 +48,8 @@ template <class A, class B>
 requires(one_differentiated<A, B> || (plain<A> && plain<B>)) using either_t = typename either<A, B>::type;
 }  // namespace detail
 
+//@{
+/// By values; either side may be a plain number.
 template <class A, class B>
 requires detail::one_differentiated<A, B> GUILD_HOST_DEVICE constexpr bool operator<(const A& a, const B& b) { return detail::less(a, b); }
 template <class A, class B>
@@ -64,7 +66,9 @@ template <class A, class B>
 requires detail::one_differentiated<A, B> GUILD_HOST_DEVICE constexpr bool operator>=(const A& a, const B& b) {
     return detail::less(b, a) || detail::equal(a, b);
 }
+//@}
 
+/// Itself.
 template <differentiated S> GUILD_HOST_DEVICE constexpr S operator+(S a) { return a; }
 
 /// f(a) = v or f(a, b) = v, with the slopes of f: all that a function says of itself. For a variable: variable.hpp.
@@ -78,6 +82,8 @@ using std::abs, std::acos, std::asin, std::atan, std::atan2, std::cbrt, std::cei
     std::sinh, std::tan, std::trunc;
 
 // Their names in parentheses where headers are known to define them as macros.
+//@{
+/// With the slope of the argument that counts: of equal ones the first. Either may be a plain number.
 template <class A, class B> GUILD_HOST_DEVICE constexpr detail::either_t<A, B>(max)(A a, B b) {
     using S = detail::either_t<A, B>;
     return detail::less(a, b) ? S(b) : S(a);
@@ -87,6 +93,8 @@ template <class A, class B> GUILD_HOST_DEVICE constexpr detail::either_t<A, B>(m
     return detail::less(b, a) ? S(b) : S(a);
 }
 template <class A, class B, class C> GUILD_HOST_DEVICE constexpr auto clamp(A a, B low, C high) { return (min)((max)(a, low), high); }
+//@}
+//@{
 /// The one that is a number, where the other is not.
 template <class A, class B>
 requires detail::one_differentiated<A, B> GUILD_HOST_DEVICE constexpr auto fmax(A a, B b) {
@@ -98,7 +106,10 @@ requires detail::one_differentiated<A, B> GUILD_HOST_DEVICE constexpr auto fmin(
     using S = detail::either_t<A, B>;
     return is_nan(detail::number(a)) ? S(b) : is_nan(detail::number(b)) ? S(a) : (min)(S(a), S(b));
 }
+//@}
 
+//@{
+/// As of the value; the slope of abs is 0 at 0 and else the sign, that of the others 0.
 template <differentiated S> GUILD_HOST_DEVICE S abs(S a) { return value(a) == 0 ? S(abs(a.v)) : value(a) < 0 ? -a : a; }
 template <differentiated S> GUILD_HOST_DEVICE S fabs(S a) { return abs(a); }
 template <differentiated S> GUILD_HOST_DEVICE S floor(S a) { return S(floor(a.v)); }
@@ -108,8 +119,11 @@ template <differentiated S> GUILD_HOST_DEVICE S round(S a) { return S(round(a.v)
 template <differentiated S> GUILD_HOST_DEVICE constexpr bool isnan(S a) { return is_nan(value(a)); }
 template <differentiated S> GUILD_HOST_DEVICE constexpr bool isinf(S a) { return !is_finite(value(a)) && !is_nan(value(a)); }
 template <differentiated S> GUILD_HOST_DEVICE constexpr bool isfinite(S a) { return is_finite(value(a)); }
+//@}
 
 // exp, log, log1p, sqrt, tanh, erf, logistic and softplus are in scalar.hpp, and for a variable in variable.hpp.
+//@{
+/// As of the value, with the slope of the function.
 template <differentiated S> GUILD_HOST_DEVICE S exp2(S a) {
     const auto y = exp2(a.v);
     return with_slope(y, a, slope::exp(detail::wide(a, a.v), detail::wide(a, y), detail::wide(a, 0.6931471805599453)));  // ln 2
@@ -145,6 +159,7 @@ template <differentiated S> GUILD_HOST_DEVICE S atan(S a) {
     const auto h = hypot(detail::like(a.v, 1), a.v);
     return with_slope(atan(a.v), a, detail::like(a.v, 1) / h / h);
 }
+//@}
 /// Slope 0 at (0, 0).
 template <class A, class B>
 requires detail::one_differentiated<A, B> GUILD_HOST_DEVICE auto hypot(A a, B b) {

@@ -11,6 +11,7 @@ template <int Group = 32> struct int4 {
     static_assert(Group > 0 && Group % 2 == 0, "guild::int4: a group holds an even number of columns, at least 2");
     using code = std::uint8_t;
     using scale = float;
+    /// Numbers in a code, and the block that shares a scale: a row by Group columns.
     static constexpr long per_code = 2, rows = 1, columns = Group;
 
     static constexpr float decode(const code* row, long c) {

@@ -10,6 +10,7 @@ namespace guild::inline v0 {
 struct int8 {
     using code = std::int8_t;
     using scale = float;
+    /// Numbers in a code, and the block that shares a scale: a whole row.
     static constexpr long per_code = 1, rows = 1, columns = whole_row;
 
     static constexpr float decode(const code* row, long c) { return static_cast<float>(row[c]); }

@@ -24,6 +24,7 @@ constexpr float decode(e8m0 w) {
 struct mxfp4 {
     using code = std::uint8_t;
     using scale = e8m0;
+    /// Numbers in a code, and the block that shares a scale: a row by 32 columns.
     static constexpr long per_code = 2, rows = 1, columns = 32;
 
     static constexpr float decode(const code* row, long c) {

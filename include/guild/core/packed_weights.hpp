@@ -18,14 +18,15 @@ template <class Backend, class S> auto pack_router(const Backend& b, const stack
 /// What a layer borrows of packed weights: the members of weights_view, the networks and the router as the backend wants them. What is not packed
 /// lies in `rest`, whose memory stays where it is when this is moved.
 template <class Network, class Router, class S> struct packed_view {
-    gate_weights<S> rest{};
-    stack<const S> router{};
-    Router packed_router{};
-    gate_data<S> gate{};
+    gate_weights<S> rest{};   ///< owns what is not packed
+    stack<const S> router{};  ///< [1, P, H], plain
+    Router packed_router{};   ///< the same as the backend packs it
+    gate_data<S> gate{};      ///< learned numbers, state and table of the stages
+    /// As the backend packs them: the routed experts, and the shared ones side by side.
     Network experts, shared;
-    const S* shared_gate = nullptr;
-    const S* constant = nullptr;
-    const S* input = nullptr;
+    const S* shared_gate = nullptr;  ///< [H]
+    const S* constant = nullptr;     ///< [passive.vectors(), H]
+    const S* input = nullptr;        ///< what the gate's input learns
 };
 
 namespace check {
@@ -42,9 +43,11 @@ template <class Model, class Format, class Backend> class packed_weights {
     using source = weights_view<Format>;
 
 public:
+    /// a router as the backend packs it
     using router = decltype(detail::pack_router(std::declval<const Backend&>(), stack<const S>{}, 1L, 1L));
+    /// a network as the backend packs it
     using network = decltype(std::declval<const Backend&>().pack(std::declval<const typename source::network&>(), 1L, 1L, 1L));
-    using view = packed_view<network, router, S>;
+    using view = packed_view<network, router, S>;  ///< what a layer borrows
 
     /// Packs; throws argument_error if the model's numbers break a rule. A hash table stays where it is.
     explicit packed_weights(const source& w, const Model& m = {}, const Backend& b = {})
@@ -60,8 +63,11 @@ public:
         held_.constant = held_.rest.constant.data();
         held_.input = held_.rest.input.data();
     }
+    /// Moves alone: a copy would lend the numbers of the original.
     packed_weights(packed_weights&&) = default;  // a copy would lend the numbers of the original
+    /// Moves; the layers over it compute with the new numbers.
     packed_weights& operator=(packed_weights&&) = default;
+    /// What the weights are of.
     const Model& model() const { return model_; }
     /// The same numbers in plain weights, exactly: to train on, or to pack in another way.
     template <class X = serial>

@@ -13,14 +13,21 @@ namespace guild::inline v0 {
 
 using std::erf, std::log, std::log1p, std::sqrt, std::tanh;
 
-template <class S> struct real_of { using type = S; };
+/// What a scalar without derivatives is: itself.
+template <class S> struct real_of {
+    using type = S;  ///< itself
+};
+/// The float or double that a scalar's decisions compare.
 template <class S> using real_t = typename real_of<S>::type;
 
+/// The number without its derivative.
 GUILD_HOST_DEVICE constexpr float value(float s) { return s; }
+/// The same.
 GUILD_HOST_DEVICE constexpr double value(double s) { return s; }
 
 /// A scalar that carries derivatives: dual, variable.
 template <class S> concept differentiated = !std::same_as<S, real_t<S>>;
+/// The same.
 template <differentiated S> GUILD_HOST_DEVICE constexpr real_t<S> value(const S& a) { return value(a.v); }
 
 namespace detail {
@@ -124,8 +131,11 @@ template <class R> struct dual {
         return {y, slope::numerator(b.v, a.d - slope::along(b.d, y))};  // the difference first: it may cancel
     }
 };
+/// Of a scalar that carries a derivative: the number beneath.
 template <class R> struct real_of<dual<R>> { using type = real_t<R>; };
 
+//@{
+/// Of a scalar that carries a derivative, with that of the function.
 template <class R> GUILD_HOST_DEVICE dual<R> exp(dual<R> a) {
     const R y = exp(a.v);
     return {y, slope::exp(a.v, y, a.d)};
@@ -158,5 +168,6 @@ template <class R> GUILD_HOST_DEVICE dual<R> softplus(dual<R> a) {
     const R y = softplus(a.v);
     return {y, slope::softplus(a.v, y, a.d)};
 }
+//@}
 
 }  // namespace guild::inline v0

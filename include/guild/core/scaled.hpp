@@ -12,6 +12,7 @@ namespace guild::inline v0 {
 constexpr long whole_row = 1L << 62;
 
 /// Matrices [E, out, in] in a format with scales that somebody else owns. The format says what is in it:
+///
 ///     code, scale                what a row and the scales are made of, in memory
 ///     per_code                   numbers in one code
 ///     rows, columns              block of a matrix that shares a scale; the last ones may be smaller
@@ -19,17 +20,20 @@ constexpr long whole_row = 1L << 62;
 ///     scale_of(largest)                                 the scale of a block, by its largest magnitude
 /// Strides are in codes and in scales; as in `stack` they reach fused and interleaved tensors, if blocks of rows stay whole.
 template <class Format> struct scaled_stack {
-    using code = typename Format::code;
-    using scale_type = typename Format::scale;
+    using code = typename Format::code;         ///< of the format
+    using scale_type = typename Format::scale;  ///< of the format
 
-    const code* data = nullptr;
+    const code* data = nullptr;  ///< of expert 0, row 0
+    /// Codes from one expert, and from one row, to the next.
     long expert_stride = 0, row_stride = 0;
-    const scale_type* scale = nullptr;
+    const scale_type* scale = nullptr;                   ///< of the first block of expert 0
     long scale_expert_stride = 0, scale_row_stride = 0;  ///< from one block of rows to the next
 
+    /// The codes of row r of expert e.
     constexpr const code* row(long e, long r) const { return data + e * expert_stride + r * row_stride; }
     /// The scales of row r: that of column c is scales(e, r)[c / columns].
     constexpr const scale_type* scales(long e, long r) const { return scale + e * scale_expert_stride + r / Format::rows * scale_row_stride; }
+    /// Number (r, c) of expert e, its scale included.
     constexpr float operator()(long e, long r, long c) const { return Format::decode(row(e, r), c) * decode(scales(e, r)[c / Format::columns]); }
     /// to [n] = the columns from `first` on, the same numbers; block by block, code by code, which compilers vectorise.
     constexpr void read(long e, long r, long first, long n, float* to) const {
@@ -51,30 +55,35 @@ template <class Format> struct scaled_stack {
 
 /// The codes and scales of such matrices, owned, without gaps.
 template <class Format> struct scaled_matrices {
-    std::vector<typename Format::code> data;
-    std::vector<typename Format::scale> scale;
+    std::vector<typename Format::code> data;    ///< [E, out, codes of a row]
+    std::vector<typename Format::scale> scale;  ///< [E, blocks of rows, blocks of columns]
     friend bool operator==(const scaled_matrices&, const scaled_matrices&) = default;
 };
 
 /// `format` of a format with scales.
 template <class Format> struct scaled_format {
-    using scalar = float;
-    using stack = scaled_stack<Format>;
-    using storage = scaled_matrices<Format>;
+    using scalar = float;                     ///< of activations
+    using stack = scaled_stack<Format>;       ///< how matrices are read
+    using storage = scaled_matrices<Format>;  ///< how they are owned
 
+    /// [E, out, in], zero.
     static void resize(storage& w, long E, long out, long in) {
         detail::resize_huge(w.data, static_cast<std::size_t>(E * out * codes(in)));
         w.scale.resize(static_cast<std::size_t>(E * blocks(out, Format::rows) * blocks(in, Format::columns)));
     }
+    /// To read, each matrix [out, in].
     static stack lend(const storage& w, long out, long in) {
         const long across = blocks(in, Format::columns);
         return {w.data.data(), out * codes(in), codes(in), w.scale.data(), blocks(out, Format::rows) * across, across};
     }
+    /// f(which, found, expected) for the codes and the scales of [E, out, in].
     static constexpr void each_size(const storage& w, long E, long out, long in, auto f) {
         f("", static_cast<long>(w.data.size()), E * out * codes(in));
         f(".scale", static_cast<long>(w.scale.size()), E * blocks(out, Format::rows) * blocks(in, Format::columns));
     }
+    /// Blocks of `size` that cover n.
     static constexpr long blocks(long n, long size) { return n / size + (n % size != 0); }
+    /// Codes of a row of `in` numbers.
     static constexpr long codes(long in) { return blocks(in, Format::per_code); }
 };
 

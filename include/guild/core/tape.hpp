@@ -10,13 +10,15 @@ namespace guild::inline v0 {
 
 /// The numbers of the layer that filled a workspace.
 struct layer_numbers {
-    guild::config config{};
+    guild::config config{};  ///< of its model
+    /// Routed and passive experts, extra logits X, slots W.
     int experts = 0, extra = 0, slots = 0;
     constexpr bool operator==(const layer_numbers&) const = default;
 };
 
 /// Logits that go from layer to layer beside the residual stream, for gates with gating_residual: set by the caller before a forward, all
 /// [T, E], memory of the caller that must stay alive until backward; a view without data asks for nothing. For two layers in a row:
+///
 ///     first.passed.own = g;  second.passed.previous = g;                 then both forward
 ///     second.passed.d_previous = dg;  first.passed.d_own = dg;           then the second backward, then the first
 template <class S> struct passed_logits {
@@ -29,18 +31,19 @@ template <class S> struct passed_logits {
 /// The memory of one forward, one per concurrent caller of a const layer: two calls at a time in one are an argument_error. It grows on use; after
 /// `reserve` it never allocates, and a forward that would need more throws shape_error before y is written.
 template <class S> struct workspace {
-    static constexpr bool keeps = false;
-    gate_result<S> gate;           ///< choice [T, W]
-    guild::plan plan;              ///< of the last forward that made one: an inference through a small layer makes none
-    buffer<S> logits;              ///< [T, P]
-    buffer<S> read;                ///< [T, H] what the router reads, where that is not x
-    buffer<S> shared_weighted;     ///< [T, G] shared_a by the weights that the gate gives the shared experts
-    buffer<S> h, a, rows;          ///< [R, inputs F], [R, F], [R, H]
-    buffer<S> factor;              ///< [R] weight of the row, where the gate weighs the input
-    buffer<S> shared_h, shared_a;  ///< [T, inputs G], [T, G], G the width of the shared network
-    buffer<S> shared_rows;         ///< [T, H] where the shared policy learns, or a batch of a tape has padding
-    room::memory products;         ///< what the products of the caller's thread lay out
-    passed_logits<S> passed;       ///< of the caller
+    static constexpr bool keeps = false;  ///< what backward reads: a tape does
+    gate_result<S> gate;                  ///< choice [T, W]
+    guild::plan plan;                     ///< of the last forward that made one: an inference through a small layer makes none
+    buffer<S> logits;                     ///< [T, P]
+    buffer<S> read;                       ///< [T, H] what the router reads, where that is not x
+    buffer<S> shared_weighted;            ///< [T, G] shared_a by the weights that the gate gives the shared experts
+    buffer<S> h, a, rows;                 ///< [R, inputs F], [R, F], [R, H]
+    buffer<S> factor;                     ///< [R] weight of the row, where the gate weighs the input
+    buffer<S> shared_h, shared_a;         ///< [T, inputs G], [T, G], G the width of the shared network
+    buffer<S> shared_rows;                ///< [T, H] where the shared policy learns, or a batch of a tape has padding
+    room::memory products;                ///< what the products of the caller's thread lay out
+    passed_logits<S> passed;              ///< of the caller
+    /// What was reserved, tokens and rows; < 0: nothing.
     long max_tokens = -1, max_rows = -1;
     detail::moving_flag filled;   ///< a forward has run to its end
     bool kept = false;            ///< ... and kept what backward reads
@@ -56,9 +59,9 @@ template <class S> struct workspace {
 /// gate.present: those of padded tokens last. What the last forward left stays until the next one: backward may run on it again, with another dy.
 /// That x or a list of the batch has moved, been written or destroyed since, or that weights have changed, cannot be told.
 template <class S> struct tape : workspace<S> {
-    static constexpr bool keeps = true;
-    view<const S> x;
-    batch side;
+    static constexpr bool keeps = true;               ///< what backward reads
+    view<const S> x;                                  ///< [T, H] of the last forward, borrowed
+    batch side;                                       ///< of the last forward, its lists borrowed
     buffer<S> scored_logits, scores;                  ///< [T, E] where the model has losses
     buffer<S> d_logits, d_weight;                     ///< [T, P], after a backward without the rows of padded tokens; [T, W]
     buffer<S> d_scored_logits, d_scores;              ///< [T, E]
@@ -72,6 +75,7 @@ template <class S> struct tape : workspace<S> {
     guild::scratch scratch;                           ///< of the losses
     std::vector<guild::scratch> notes;                ///< of the adjoints of stages that are derived, one for 64 tokens
 
+    /// Room for `tokens` tokens and `most` routed rows, as workspace::reserve.
     template <class Layer> void reserve(const Layer& layer, long tokens, long most = -1) { layer.reserve(*this, tokens, most); }
 };
 

@@ -38,11 +38,14 @@ template <class M> constexpr long row_stride(M& m) {
 
 /// A row-major matrix somebody else owns, [rows, cols]; row r begins at data + r * stride. Trivially copyable.
 template <class T> struct view {
-    T* data = nullptr;
+    T* data = nullptr;  ///< of row 0; may be null where there are no rows
+    /// Rows, columns, and numbers from one row to the next.
     long rows = 0, cols = 0, stride = 0;
 
     constexpr view() = default;
+    /// Rows without gaps.
     constexpr view(T* d, long r, long c) : view(d, r, c, c) {}
+    /// Rows s numbers apart.
     constexpr view(T* d, long r, long c, long s) : data(d), rows(r), cols(c), stride(s) {}
     /// From what Eigen has in memory, the numbers of a row side by side: row-major matrices, maps and blocks, and one column of anything,
     /// whatever lies between its numbers. It borrows: what it is made from must outlive it.
@@ -58,12 +61,16 @@ template <class T> struct view {
         static_assert(!beside || std::is_const_v<T> || !detail::owning_temporary<M>,
                       "guild::view: what is written into a temporary is lost: give the matrix a name");
     }
+    /// Refused: what must be computed has no memory.
     template <detail::computed M> constexpr view(M&&) {
         static_assert(!detail::computed<M>, "guild::view: an expression that must be computed has no memory: assign it to a row-major matrix");
     }
+    /// The same, to read.
     template <class C>
     requires(std::same_as<C, const T> && !std::is_const_v<T>) constexpr operator view<C>() const { return {data, rows, cols, stride}; }
+    /// Row r, [cols].
     constexpr T* row(long r) const { return data + r * stride; }
+    /// Number (r, c).
     constexpr T& operator()(long r, long c) const { return data[r * stride + c]; }
     /// Columns [first, first + n); a view without rows may have no data.
     constexpr view columns(long first, long n) const { return {data ? data + first : data, rows, n, stride}; }

@@ -15,10 +15,10 @@ namespace guild::inline v0 {
 
 /// Weights somebody else owns. Format: how a number of an expert's matrix is stored; router and biases are in its scalar.
 template <class Format, class S = scalar_of<std::remove_const_t<Format>>> struct weights_view {
-    using network = feed_forward<typename format<Format>::stack, stack<const S>>;
-    stack<const S> router{};         ///< [1, P, H], P = E + the gate's extra logits
-    gate_data<S> gate{};             ///< learned numbers, state and table of the stages
-    network experts{};               ///< gate, up [E, F, H], down [E, H, F]
+    using network = feed_forward<typename format<Format>::stack, stack<const S>>;  ///< matrices and biases of experts, borrowed
+    stack<const S> router{};                                                       ///< [1, P, H], P = E + the gate's extra logits
+    gate_data<S> gate{};                                                           ///< learned numbers, state and table of the stages
+    network experts{};                                                             ///< gate, up [E, F, H], down [E, H, F]
     network shared{};                ///< the shared experts side by side, width G: gate, up [1, G, H], down [1, H, G]
     const S* shared_gate = nullptr;  ///< [H]
     const S* constant = nullptr;     ///< [passive.vectors(), H]
@@ -27,7 +27,9 @@ template <class Format, class S = scalar_of<std::remove_const_t<Format>>> struct
 
 /// Matrices, stored in W, and biases of a feed-forward network that own their memory, [E, F, H] as in feed_forward.
 template <class W, class S> struct network_weights {
+    /// [E, F, H], [E, F, H], [E, H, F]; gate is empty where the activation has one input.
     typename format<W>::storage gate, up, down;
+    /// [E, F], [E, F], [E, H], or none.
     std::vector<S> gate_bias, up_bias, down_bias;
 
     /// Zero. Gigabytes take their time, so an executor may write the matrices side by side.
@@ -50,6 +52,7 @@ template <class W, class S> struct network_weights {
         return {{gate.data(), F * H, H}, {up.data(), F * H, H}, {down.data(), F * H, F},
                 biases(gate_bias, F),    biases(up_bias, F),    biases(down_bias, H)};
     }
+    /// To read.
     feed_forward<typename format<W>::stack, stack<const S>> lend(long F, long H) const {
         const auto biases = [](const std::vector<S>& b, long n) { return b.empty() ? stack<const S>{} : stack<const S>{b.data(), n, 1}; };
         return {format<W>::lend(gate, F, H), format<W>::lend(up, F, H), format<W>::lend(down, H, F),
@@ -67,6 +70,7 @@ template <class S> struct gate_weights {
     std::vector<real_t<S>> state;  ///< of the gate's stages: selection bias. No gradient
     std::vector<int> table;        ///< [vocabulary, K] of a gate that hashes; filled by the caller
 
+    /// The sizes that the model gives, zero; not the table, which the caller fills.
     void resize(const auto& model) {
         const auto n = model.extent();
         const auto size = [](long k) { return static_cast<std::size_t>(k); };
@@ -95,13 +99,16 @@ template <class S> struct gate_weights {
 /// Weights that own their memory, zero at first; gradients are the same type. Throws argument_error if the model's numbers break
 /// a rule. A view of them throws shape_error if a tensor no longer has the size that the model gives it: resized, or moved from.
 template <class Model, class Format = float> struct weights : gate_weights<scalar_of<Format>> {
-    using scalar = scalar_of<Format>;
+    using scalar = scalar_of<Format>;  ///< of the router and biases
 
-    Model model;
+    Model model;  ///< what the weights are of
+    /// Of the routed experts, and of the shared ones side by side, one network of their common width.
     network_weights<Format, scalar> experts, shared;
 
     weights() : weights(Model{}) {}
+    /// All zero.
     explicit weights(const Model& m) : weights(m, serial{}) {}
+    /// The same, written side by side by the executor.
     template <executor X> weights(const Model& m, const X& by) : model(m) {
         m.check();
         const guild::config& c = m.config;
@@ -110,6 +117,7 @@ template <class Model, class Format = float> struct weights : gate_weights<scala
         shared.resize(c.shared_width() > 0, c.shared_width(), c.hidden, m.activation.inputs, c.shared_bias, by);
     }
 
+    /// Borrows; throws shape_error if a tensor has not the size that the model gives it.
     operator weights_view<Format>() const {
         check::owned<Format>("weights", model, *this);
         return lend();

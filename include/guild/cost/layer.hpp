@@ -24,12 +24,13 @@ constexpr std::int64_t network_parameters(int hidden, std::int64_t width, int in
 
 /// One mixture layer. H, F, E, K, S as in guild::config, P rows of the router, W_s = config.shared_width().
 struct mixture {
-    guild::config config;
+    guild::config config;      ///< H, F, E, K, S
     int inputs = 2;            ///< matrices of an expert that read x: 2 gated (SwiGLU), 1 plain
     int router_rows = 0;       ///< P; 0: E
     bool shared_gate = false;  ///< a learned gate [H] scales the shared network
     std::int64_t learned = 0;  ///< further numbers of the gate that have a gradient (a router bias: E)
 
+    /// P, rows of the router.
     constexpr std::int64_t rows() const { return router_rows > 0 ? router_rows : config.routed_experts; }
     /// Of one routed expert.
     constexpr std::int64_t expert_parameters() const { return network_parameters(config.hidden, config.expert_hidden, inputs, config.expert_bias); }

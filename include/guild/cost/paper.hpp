@@ -12,9 +12,9 @@ namespace guild::inline v0::cost {
 /// whatever the widths really are and however many heads share keys; no norms, biases or router. Mixture layers are told in
 /// standard networks: DeepSeekMoE 2B has experts of 0.25 of one, holds 64 * 0.25 = 16 of them and uses (1 + 7) * 0.25 = 2.
 struct paper {
-    int layers;  ///< L, dense ones included
-    int hidden;  ///< d
-    int vocabulary;
+    int layers;            ///< L, dense ones included
+    int hidden;            ///< d
+    int vocabulary;        ///< rows of the embedding and of the head
     double active = 1;     ///< standard networks that a token passes in a mixture layer
     double total = 0;      ///< standard networks that a mixture layer holds; 0: `active`, a dense model
     int dense_layers = 0;  ///< leading layers without mixture
@@ -28,6 +28,7 @@ struct paper {
     constexpr double active_parameters() const { return body(active) + 2 * embedding(); }
     /// Those of the feed-forward networks of all mixture layers ("expert parameters").
     constexpr double expert_parameters() const { return (layers - dense_layers) * square() * network * (total > 0 ? total : active); }
+    /// Of the networks that a token passes in the mixture layers.
     constexpr double active_expert_parameters() const { return (layers - dense_layers) * square() * network * active; }
     /// One training step on a sequence of T tokens: 6 N_act T + 12 L T^2 d, N_act without the input embedding and with the
     /// head, attention in full (not halved for causality).

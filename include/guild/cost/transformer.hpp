@@ -6,16 +6,18 @@ namespace guild::inline v0::cost {
 
 /// What an attention block costs; made by grouped_attention and latent_attention.
 struct attention {
-    std::int64_t parameters = 0;
-    std::int64_t per_pair = 0;  ///< multiply-adds of one query with one key and its value, all heads
+    std::int64_t parameters = 0;  ///< of one block
+    std::int64_t per_pair = 0;    ///< multiply-adds of one query with one key and its value, all heads
 };
 
 /// Multi-head attention, kv_heads of them for keys and values (kv_heads = heads: plain, 1: multi-query).
 struct grouped_attention {
+    /// H, heads of queries, heads of keys and values, width of each.
     int hidden, heads, kv_heads, head_dim;
-    bool input_bias = false;  ///< of queries, keys and values
-    bool output_bias = false;
-    bool norm = false;  ///< a norm [head_dim] of queries and one of keys
+    bool input_bias = false;   ///< of queries, keys and values
+    bool output_bias = false;  ///< of the projection back
+    bool norm = false;         ///< a norm [head_dim] of queries and one of keys
+    /// What a block of it costs.
     constexpr operator attention() const {
         const std::int64_t q = std::int64_t(heads) * head_dim, kv = 2 * std::int64_t(kv_heads) * head_dim;
         return {.parameters = hidden * (2 * q + kv) + (input_bias ? q + kv : 0) + (output_bias ? hidden : 0) + (norm ? 2 * head_dim : 0),
@@ -25,10 +27,13 @@ struct grouped_attention {
 
 /// Multi-head latent attention of DeepSeek-V2 (arXiv:2405.04434, section 2.1), with the norms of both latents.
 struct latent_attention {
+    /// H, and how many heads.
     int hidden, heads;
     int query_rank;  ///< 0: queries straight from x
-    int kv_rank;
+    int kv_rank;     ///< width of the latent of keys and values
+    /// Widths without and with rotary position, and of the values.
     int nope_dim, rope_dim, value_dim;  ///< of one head
+    /// What a block of it costs.
     constexpr operator attention() const {
         const std::int64_t qk = std::int64_t(heads) * (nope_dim + rope_dim), value = std::int64_t(heads) * value_dim;
         const std::int64_t query = query_rank > 0 ? query_rank * (hidden + 1 + qk) : hidden * qk;
@@ -40,18 +45,20 @@ struct latent_attention {
 /// A decoder of L layers. The first `dense_layers` have a plain feed-forward network; of the others every `period`-th is
 /// the mixture, the rest plain.
 struct transformer {
-    mixture layer;
-    cost::attention attention;
-    int layers;  ///< L
-    int vocabulary;
-    bool tied_head = false;  ///< the head is the input embedding
-    int dense_layers = 0;
-    int dense_hidden = 0;  ///< width of the plain networks
-    int dense_inputs = 2;  ///< their matrices that read x
-    int period = 1;
-    int norms = 2;  ///< norms [H] of a layer; one more stands before the head
+    mixture layer;              ///< of a layer that is a mixture
+    cost::attention attention;  ///< of every layer
+    int layers;                 ///< L
+    int vocabulary;             ///< rows of the embedding and of the head
+    bool tied_head = false;     ///< the head is the input embedding
+    int dense_layers = 0;       ///< leading layers without mixture
+    int dense_hidden = 0;       ///< width of the plain networks
+    int dense_inputs = 2;       ///< their matrices that read x
+    int period = 1;             ///< of the layers after those, every how many-th is a mixture
+    int norms = 2;              ///< norms [H] of a layer; one more stands before the head
 
+    /// How many layers are mixtures.
     constexpr int mixture_layers() const { return (layers - dense_layers) / period; }
+    /// Of the input embedding, as many as of a head of its own.
     constexpr std::int64_t embedding_parameters() const { return std::int64_t(vocabulary) * layer.config.hidden; }
 
     /// All numbers of the model.

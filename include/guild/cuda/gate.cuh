@@ -6,15 +6,19 @@
 #include <guild/gate/warp.hpp>
 
 /// The gate on a GPU: one warp per token, running the stages of the CPU. All pointers are to device memory; nothing is checked.
+///
 ///     gate_forward<<<gate_blocks(T), gate_threads, 0, stream>>>(m.stages(), m.extent(), data, side, logit, T, expert, weight);
 namespace guild::inline v0::cuda {
 
 /// A lane of a warp, as warp_lanes wants it.
 struct thread {
+    /// In [0, 32).
     __device__ unsigned lane() const { return threadIdx.x % 32; }
+    /// v of lane `from`.
     template <class T> __device__ T shfl(T v, unsigned from) const {
         return each_word(v, [=](unsigned w) { return __shfl_sync(~0u, w, static_cast<int>(from)); });
     }
+    /// v of the lane whose number differs by `mask`.
     template <class T> __device__ T shfl_xor(T v, unsigned mask) const {
         return each_word(v, [=](unsigned w) { return __shfl_xor_sync(~0u, w, static_cast<int>(mask)); });
     }
@@ -33,17 +37,19 @@ private:
 
 /// guild::batch, and what was decided across its tokens, in device memory; null: not given. Trivially copyable.
 struct batch {
-    const int* token_id = nullptr;   ///< [T]
-    const bool* padding = nullptr;   ///< [T]
-    const long* position = nullptr;  ///< [T]
-    long first = 0;
-    unsigned long long seed = 0;
-    bool training = false;
+    const int* token_id = nullptr;       ///< [T]
+    const bool* padding = nullptr;       ///< [T]
+    const long* position = nullptr;      ///< [T]
+    long first = 0;                      ///< position of token 0, where `position` is null
+    unsigned long long seed = 0;         ///< of all random draws of the batch
+    bool training = false;               ///< noise, sampling, exploration
     const given_draws* draws = nullptr;  ///< [draw_streams]; the numbers they point to are in device memory too
-    int draw_streams = 0;
-    const int* decided = nullptr;  ///< [T, W] by the stage that looks across tokens
+    int draw_streams = 0;                ///< how many streams are given
+    const int* decided = nullptr;        ///< [T, W] by the stage that looks across tokens
 
+    /// Whether token t is padding.
     __device__ bool padded(long t) const { return padding && padding[t]; }
+    /// Token t as the stages see it, `slots` = W.
     __device__ token<float> at(long t, int slots, const gate_data<float>& d) const {
         return {.index = t,
                 .position = position ? position[t] : first + t,
@@ -60,7 +66,7 @@ struct batch {
     }
 };
 
-constexpr int gate_threads = 128;
+constexpr int gate_threads = 128;  ///< of a block: four warps, four tokens
 /// The grid for T tokens; for none there is nothing to launch.
 constexpr unsigned gate_blocks(long T) { return static_cast<unsigned>((T * 32 + gate_threads - 1) / gate_threads); }
 

@@ -7,6 +7,7 @@ namespace guild::inline v0 {
 /// GPT-OSS: limit 7, alpha 1.702, offset 1. DeepSeek-V4: limit 10, alpha 1, offset 0.
 struct clamped_swiglu {
     static constexpr int inputs = 2;
+    /// The bound of g and u, the factor of g inside the sigmoid, and what is added to u; defaults: GPT-OSS.
     double limit = 7, alpha = 1.702, offset = 1;
     constexpr bool valid() const { return limit > 0 && is_finite(limit) && is_finite(alpha) && is_finite(offset); }
     template <class S> GUILD_HOST_DEVICE S operator()(S g, S u) const {

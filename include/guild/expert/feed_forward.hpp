@@ -4,12 +4,15 @@
 #include <guild/core/view.hpp>
 
 /// Step 3 of 4, expert: feed-forward networks over groups of rows, routed and shared alike.
+///
 ///     out = act(x gate^T + gate_bias, x up^T + up_bias) down^T + down_bias
 namespace guild::inline v0 {
 
 /// gate, up [E, F, H], down [E, H, F], each with a bias [E, out] or none; gate is empty where the activation has one input.
 template <class Matrix, class Bias> struct feed_forward {
+    /// [E, F, H], [E, F, H], [E, H, F].
     Matrix gate{}, up{}, down{};
+    /// [E, F], [E, F], [E, H]; without data: none.
     Bias gate_bias{}, up_bias{}, down_bias{};
 };
 

@@ -7,7 +7,9 @@ namespace guild::inline v0 {
 /// give a learned vector v [H] each, then `blend` ids give a1 x + a2 v, [a1, a2] = softmax(W_c x), W_c [2, H] and v [H] learned by each.
 /// LongCat-Flash, arXiv:2509.01322, has identities; MoE++, arXiv:2410.07348, eq. 3-5, has zero, identity ("copy") and blend ("constant").
 struct passive {
+    /// How many give 0, x, a learned vector, a learned blend of x and one: in this order of ids, from E on.
     int zero = 0, identity = 0, constant = 0, blend = 0;
+    /// All of them.
     constexpr int count() const { return zero + identity + constant + blend; }
     /// Learned vectors [H]: one of each constant expert, then three of each blend: the rows of W_c, and v.
     constexpr int vectors() const { return constant + 3 * blend; }

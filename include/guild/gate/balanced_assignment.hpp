@@ -15,6 +15,7 @@ struct balanced_assignment : takes_score {
     double gap = 1e-4;  ///< the smallest raise of a bid, as a share of R: smaller is better and slower
 
     constexpr balanced_assignment() = default;
+    /// With that gap.
     constexpr explicit balanced_assignment(double g) : gap(g) {}
     constexpr bool fits(int, int k) const { return k == 1 && gap >= 1e-6 && gap <= 1; }
     GUILD_HOST_DEVICE void forward(const auto& t, auto& r) const {

@@ -84,13 +84,14 @@ void keep_first(const crowd<S>& c, long begin, long end, priority by, int queues
 /// GShard, arXiv:2006.16668, section 2.2; Switch, arXiv:2101.03961, section 2.2.
 struct capacity : applies_decision {
     static constexpr row_part reads = row_part::choice | row_part::weight, writes = row_part::choice | row_part::weight;
-    double factor = 1.25;
-    rounding round = rounding::up;
-    priority by = priority::choice;
-    int minimum = 0;
-    int rows = -1;
-    bool per_sequence = false;
+    double factor = 1.25;            ///< times an even share K T / E of the rows; >= 0
+    rounding round = rounding::up;   ///< of that product to rows
+    priority by = priority::choice;  ///< who is kept
+    int minimum = 0;                 ///< rows that an expert takes at least
+    int rows = -1;                   ///< of an expert, whatever T; < 0: by factor
+    bool per_sequence = false;       ///< each sequence of the batch by itself
 
+    /// The numbers in their order.
     constexpr capacity(double f = 1.25, rounding r = rounding::up, priority p = priority::choice, int least = 0, int exactly = -1, bool split = false)
         : factor(f), round(r), by(p), minimum(least), rows(exactly), per_sequence(split) {}
     constexpr bool fits(int, int) const { return factor >= 0 && is_finite(factor); }
@@ -126,11 +127,12 @@ struct capacity : applies_decision {
 /// without K, so a gate of K choices that is to hold all of them takes a factor above K. MoE++, arXiv:2410.07348, eq. 8. O(T W).
 struct heterogeneous_capacity : applies_decision {
     static constexpr row_part reads = row_part::choice | row_part::weight, writes = row_part::choice | row_part::weight;
-    int zero_computation = 1;
-    double factor = 1.1;
-    double ratio = 0.75;
-    priority by = priority::choice;
+    int zero_computation = 1;        ///< Z: experts without matrices, the last ones
+    double factor = 1.1;             ///< rows of all experts over T
+    double ratio = 0.75;             ///< rows of an expert with matrices over those of one without; > 0
+    priority by = priority::choice;  ///< who is kept
 
+    /// The numbers in their order.
     constexpr heterogeneous_capacity(int z = 1, double f = 1.1, double tau = 0.75, priority p = priority::choice)
         : zero_computation(z), factor(f), ratio(tau), by(p) {}
     constexpr bool fits(int experts, int) const {
@@ -155,10 +157,11 @@ struct heterogeneous_capacity : applies_decision {
 struct device_capacity : applies_decision {
     static constexpr row_part reads = row_part::choice | row_part::weight, writes = row_part::choice | row_part::weight;
     static constexpr int stream = 4;
-    int devices = 8;
-    double factor = 1;
-    double protect = 0.1;
+    int devices = 8;       ///< D, equal runs of experts: divides E
+    double factor = 1;     ///< times an even share K T / D of the rows; >= 0
+    double protect = 0.1;  ///< share of the sequences that nothing is dropped of, in [0, 1]
 
+    /// The numbers in their order.
     constexpr device_capacity(int d = 8, double f = 1, double p = 0.1) : devices(d), factor(f), protect(p) {}
     constexpr bool fits(int experts, int) const {
         return devices >= 1 && experts % devices == 0 && factor >= 0 && is_finite(factor) && protect >= 0 && protect <= 1;

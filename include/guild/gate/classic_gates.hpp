@@ -17,12 +17,12 @@ struct dense_gate {
 };
 /// Hierarchical mixtures of experts: a softmax over groups times one inside each. Jordan & Jacobs 1994.
 struct hierarchical_gate {
-    int groups = 2;
+    int groups = 2;  ///< equal runs of experts: divides E
     constexpr auto stages() const { return pipeline{hierarchy{groups}, everyone{}}; }
 };
 /// Noisy top-k, arXiv:1701.06538, eq. 3-5: softmax over the K best of logits with learned noise (in training).
 struct noisy_top_k_gate {
-    double floor = 1e-2;
+    double floor = 1e-2;  ///< least deviation of the noise; 0 in the paper, 1e-2 in published code
     constexpr auto stages() const { return pipeline{learned_noise{floor}, top_k{}, weigh{softmax{}}}; }
 };
 
@@ -34,8 +34,8 @@ struct gshard_gate {
 /// first ones even if they are then not dispatched; in training the second is kept with probability 2 g2, g2 normalised.
 /// With `per_sequence` each sequence of the batch is one of its local groups.
 struct gshard_capacity_gate {
-    double factor = 1;
-    bool per_sequence = false;
+    double factor = 1;          ///< of the capacity K T / E
+    bool per_sequence = false;  ///< capacity in each sequence by itself
     constexpr auto stages() const {
         return pipeline{score{softmax{}}, top_k{}, weigh{unit_sum{}}, capacity{factor, rounding::up, priority::choice, 0, -1, per_sequence},
                         random_second{}};
@@ -44,8 +44,8 @@ struct gshard_capacity_gate {
 /// The same as fairseq and NLLB-MoE compute it: the raw probability is tested, seconds that are not dispatched do not queue, and the
 /// weights are normalised over what survived.
 struct fairseq_top2_gate {
-    double factor = 1;
-    int rows = -1;  ///< of an expert; < 0: by factor
+    double factor = 1;  ///< of the capacity K ceil(T / E)
+    int rows = -1;      ///< of an expert; < 0: by factor
     constexpr auto stages() const {
         return pipeline{score{softmax{}}, top_k{}, random_second{}, capacity{factor, rounding::share_up, priority::choice, 0, rows},
                         weigh{unit_max{float_epsilon}}};
@@ -55,8 +55,8 @@ struct fairseq_top2_gate {
 using nllb_gate = fairseq_top2_gate;
 /// fairseq's with the second expert drawn from the probabilities of the others in training (moe-second-expert-policy sampling).
 struct fairseq_sampled_top2_gate {
-    double factor = 1;
-    int rows = -1;  ///< of an expert; < 0: by factor
+    double factor = 1;  ///< of the capacity K ceil(T / E)
+    int rows = -1;      ///< of an expert; < 0: by factor
     constexpr auto stages() const {
         return pipeline{score{softmax{}}, top_k{}, sampled_second{}, capacity{factor, rounding::share_up, priority::choice, 0, rows},
                         weigh{unit_max{float_epsilon}}};
@@ -64,8 +64,8 @@ struct fairseq_sampled_top2_gate {
 };
 /// fairseq's with moe-normalize-gate-prob-before-dropping: normalised over both, then tested and dropped.
 struct fairseq_top2_before_gate {
-    double factor = 1;
-    int rows = -1;  ///< of an expert; < 0: by factor
+    double factor = 1;  ///< of the capacity K ceil(T / E)
+    int rows = -1;      ///< of an expert; < 0: by factor
     constexpr auto stages() const {
         return pipeline{score{softmax{}}, top_k{}, weigh{unit_max{float_epsilon}}, random_second{},
                         capacity{factor, rounding::share_up, priority::choice, 0, rows}};
@@ -81,6 +81,7 @@ struct switch_gate {
 };
 /// The same with capacity, and jitter on the router's own copy of x in training.
 struct switch_capacity_gate {
+    /// Of the capacity T / E; x of the router times numbers in [1 - jitter, 1 + jitter).
     double factor = 1.25, jitter = 1e-2;
     int rows = -1;  ///< of an expert; < 0: by factor, at least 4
     constexpr auto input() const { return jitter_input{jitter}; }
@@ -98,8 +99,8 @@ struct base_gate {
 };
 /// Expert choice, arXiv:2202.09368, eq. 1-2: each expert takes its best tokens.
 struct expert_choice_gate {
-    double factor = 2;
-    int rows = -1;  ///< of an expert; < 0: by factor
+    double factor = 2;  ///< rows of an expert over T / E: experts of a token on average
+    int rows = -1;      ///< of an expert; < 0: by factor
     constexpr auto stages() const { return pipeline{score{softmax{}}, expert_choice{factor, rows}}; }
 };
 

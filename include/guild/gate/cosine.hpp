@@ -12,10 +12,11 @@ namespace guild::inline v0 {
 struct cosine {
     static constexpr row_part reads = row_part::score, writes = row_part::score;
     static constexpr bool logits = true;
-    int dimension = 256;  ///< d
-    bool bias = false;
+    int dimension = 256;    ///< d
+    bool bias = false;      ///< of the projection
     double coldest = 0.01;  ///< the least temperature
 
+    /// The numbers in their order.
     constexpr cosine(int d = 256, bool b = false, double c = 0.01) : dimension(d), bias(b), coldest(c) {}
     constexpr int extra(int experts) const { return dimension > experts ? dimension - experts : 0; }
     constexpr bool fits(int experts, int) const {

@@ -8,9 +8,10 @@ namespace guild::inline v0 {
 /// Zhou et al. 2022, arXiv:2202.09368, eq. 1-2.
 struct expert_choice : takes_score {
     static constexpr row_part reads = row_part::score, writes = row_part::choice | row_part::weight;
-    double factor = 2;
-    int rows = -1;
+    double factor = 2;  ///< rows of an expert over T / E; >= 0
+    int rows = -1;      ///< of an expert, whatever T; < 0: by factor
 
+    /// The numbers in their order.
     constexpr expert_choice(double f = 2, int exactly = -1) : factor(f), rows(exactly) {}
     static constexpr int slots(int experts, int) { return experts; }
     constexpr bool fits(int, int) const { return factor >= 0 && is_finite(factor); }

@@ -13,11 +13,11 @@ enum class group_score { max, top2_sum };
 /// DeepSeek-V2, arXiv:2405.04434, section 2.2.2; DeepSeek-V3, arXiv:2412.19437, section 2.1.2.
 struct group_limit {
     static constexpr row_part reads = row_part::score | row_part::bias, writes = row_part::bias;
-    static constexpr int max_groups = 64;
-    int groups = 1;
-    int keep = 1;
-    group_score by = group_score::max;
-    double fill = -infinity<double>;
+    static constexpr int max_groups = 64;  ///< most groups that are accepted
+    int groups = 1;                        ///< equal runs of experts: divides E
+    int keep = 1;                          ///< groups that stay, at most `groups`
+    group_score by = group_score::max;     ///< how a group counts
+    double fill = -infinity<double>;       ///< ranking score of experts outside of them
 
     constexpr bool fits(int experts, int k) const {
         return groups >= 1 && groups <= max_groups && experts % groups == 0 && keep >= 1 && keep <= groups && k <= keep * (experts / groups) &&

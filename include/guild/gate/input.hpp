@@ -6,6 +6,7 @@
 #include <limits>
 
 /// What the router alone reads in place of x, a member `input()` of a gate. The experts read x all the same.
+///
 ///     learned(H)                                    how many numbers it learns; absent: 0
 ///     forward(t, x [H], H, learned, out [H])        out =
 ///     backward(t, x, H, learned, d_out, dx, d_learned)   dx +=, d_learned +=
@@ -13,7 +14,7 @@ namespace guild::inline v0 {
 
 /// x / sqrt(mean(x^2) + epsilon) v / sqrt(H), v [H] learned. Gemma 4.
 struct rms_input {
-    double epsilon = 1e-6;
+    double epsilon = 1e-6;  ///< added to the mean square
     constexpr bool valid() const { return epsilon >= 0 && is_finite(epsilon); }
     static constexpr int learned(int hidden) { return hidden; }
     template <class S> void forward(const token<S>&, const S* x, long H, const S* v, S* out) const {
@@ -59,7 +60,7 @@ private:
 /// x times uniform numbers in [1 - size, 1 + size), in training. Switch Transformer, arXiv:2101.03961, section 2.4.
 struct jitter_input {
     static constexpr int stream = 5;
-    double size = 1e-2;
+    double size = 1e-2;  ///< half the width of the interval; 0: none
     constexpr bool valid() const { return size >= 0 && is_finite(size); }
     template <class S> void forward(const token<S>& t, const S* x, long H, const S*, S* out) const {
         for (long h = 0; h < H; ++h) out[h] = x[h] * S(factor(t, h));

@@ -7,8 +7,8 @@ namespace guild::inline v0 {
 /// times `scale`. Those of the shared experts are left in row.extra, for a gate with `weighs_shared = true`. Inkling.
 struct joint_shared {
     static constexpr row_part reads = row_part::choice | row_part::weight, writes = row_part::weight | row_part::shared;
-    int shared = 1;
-    double scale = 1;
+    int shared = 1;    ///< weights of shared experts, and so extra logits; 1 at least
+    double scale = 1;  ///< what all weights of a token sum to
     constexpr int extra(int) const { return shared; }
     constexpr bool fits(int, int) const { return shared >= 1 && is_finite(scale); }
     template <class Row> GUILD_HOST_DEVICE void forward(const auto&, Row& r) const {

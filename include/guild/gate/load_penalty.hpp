@@ -11,10 +11,11 @@ namespace guild::inline v0 {
 /// unlike that, it forgets: it is a function of the recent load and does not add up over steps.
 struct load_penalty : ranks_only {
     static constexpr row_part reads = row_part::bias, writes = row_part::bias;
-    double strength = 1;
-    double sharpness = 4;
-    double capacity = 1.25;
+    double strength = 1;     ///< of the penalty at capacity, in units of the scores
+    double sharpness = 4;    ///< power of the filling; > 0
+    double capacity = 1.25;  ///< over an even share; > 0
 
+    /// The numbers in their order.
     constexpr load_penalty(double by = 1, double sharp = 4, double room = 1.25) : strength(by), sharpness(sharp), capacity(room) {}
     constexpr bool fits(int, int) const {
         return strength >= 0 && is_finite(strength) && sharpness > 0 && is_finite(sharpness) && capacity > 0 && is_finite(capacity);

@@ -48,7 +48,7 @@ struct learned_noise {
     static constexpr row_part reads = row_part::score, writes = row_part::score;
     static constexpr bool logits = true;
     static constexpr int stream = 2;
-    double floor = 1e-2;
+    double floor = 1e-2;  ///< least deviation; >= 0
     static constexpr int extra(int experts) { return experts; }
     constexpr bool fits(int, int) const { return floor >= 0 && is_finite(floor); }
     template <class Row> GUILD_HOST_DEVICE void forward(const auto& t, Row& r) const {
@@ -67,7 +67,7 @@ struct learned_noise {
 struct hierarchy {
     static constexpr row_part reads = row_part::score, writes = row_part::score;
     static constexpr bool scores = true;
-    int groups = 2;
+    int groups = 2;  ///< equal runs of experts: divides E
     constexpr int extra(int) const { return groups; }
     constexpr bool fits(int experts, int) const { return groups >= 1 && experts % groups == 0; }
     template <class Row> GUILD_HOST_DEVICE void forward(const auto&, Row& r) const {

@@ -2,6 +2,7 @@
 #include <guild/gate/row.hpp>
 
 /// A map turns one vector into another: `score{map}` applies one to all E scores, `weigh{map}` to the chosen weights.
+///
 ///     forward(v)               v in place
 ///     backward(in, out, g)     g: gradient by out -> gradient by in, in place; walk with out.each, which knows the holes
 ///     valid()                  optional: whether its numbers can be used
@@ -9,29 +10,38 @@ namespace guild::inline v0 {
 
 /// The E scores as a range.
 template <class Row> struct experts_of {
-    using scalar = typename Row::scalar;
-    Row& row;
+    using scalar = typename Row::scalar;  ///< of the scores
+    Row& row;                             ///< of one token
+    /// The score of expert e.
     GUILD_HOST_DEVICE auto& operator[](int e) const { return row.score[e]; }
+    /// f(e) for each expert.
     template <class F> GUILD_HOST_DEVICE void each(F f) const { row.each(f); }
+    /// sum_e f(e).
     template <class F> GUILD_HOST_DEVICE auto sum(F f) const { return row.sum(f); }
+    /// max_e f(e).
     template <class F> GUILD_HOST_DEVICE auto(max)(F f) const { return (row.max)(f); }
 };
+/// Of a row.
 template <class Row> experts_of(Row&) -> experts_of<Row>;
 
 /// The weights of the occupied slots as a range; every lane holds all of them.
 template <class Row> struct slots_of {
-    using scalar = typename Row::scalar;
-    Row& row;
+    using scalar = typename Row::scalar;  ///< of the weights
+    Row& row;                             ///< of one token
+    /// The weight in slot k.
     GUILD_HOST_DEVICE auto& operator[](int k) const { return row.weight[k]; }
+    /// f(k) for each occupied slot.
     template <class F> GUILD_HOST_DEVICE void each(F f) const {
         for (int k = 0; k < row.n.slots; ++k)
             if (row.expert[k] != no_expert) f(k);
     }
+    /// sum_k f(k) over the occupied slots.
     template <class F> GUILD_HOST_DEVICE auto sum(F f) const {
         scalar s(0);
         each([&](int k) { s += f(k); });
         return s;
     }
+    /// max_k f(k) over the occupied slots; -infinity if there is none.
     template <class F> GUILD_HOST_DEVICE auto(max)(F f) const {
         std::remove_cvref_t<decltype(f(0))> m(rank<typename Row::real>::worst().key);
         each([&](int k) {
@@ -41,6 +51,7 @@ template <class Row> struct slots_of {
         return m;
     }
 };
+/// Of a row.
 template <class Row> slots_of(Row&) -> slots_of<Row>;
 
 /// e^(v_i) / sum_j e^(v_j), computed relative to the largest.
@@ -73,7 +84,7 @@ struct sigmoid {
 
 /// v / (sum v + epsilon). Where that sum is 0 (everything underflowed) the result is 0, not NaN.
 struct unit_sum {
-    double epsilon = 0;
+    double epsilon = 0;  ///< added to the sum; >= 0
     constexpr bool valid() const { return epsilon >= 0 && is_finite(epsilon); }
     GUILD_HOST_DEVICE void forward(auto v) const {
         const auto s = total(v);
@@ -92,7 +103,7 @@ private:
 
 /// factor v
 struct times {
-    double factor = 1;
+    double factor = 1;  ///< may be negative
     constexpr bool valid() const { return is_finite(factor); }
     template <class V> GUILD_HOST_DEVICE void forward(V v) const { scale(v, v); }
     template <class V> GUILD_HOST_DEVICE void backward(auto, auto out, V g) const { scale(out, g); }

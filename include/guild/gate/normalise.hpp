@@ -9,7 +9,7 @@ constexpr double float_epsilon = 0x1p-23;
 
 /// v / max(sum v, floor). Ernie 4.5; fairseq's GShard with float_epsilon.
 struct unit_max {
-    double floor = 0;
+    double floor = 0;  ///< least divisor; 0: the sum itself
     constexpr bool valid() const { return floor >= 0 && is_finite(floor); }
     template <class V> GUILD_HOST_DEVICE void forward(V v) const {
         using S = typename V::scalar;
@@ -30,7 +30,7 @@ private:
 
 /// v / (sum |v|^p)^(1/p). DBRX (p = 1).
 struct unit_norm {
-    double p = 1;
+    double p = 1;  ///< of the norm L_p; moe_normalize_expert_weights of DBRX
     constexpr bool valid() const { return p >= 1 && is_finite(p); }
     template <class V> GUILD_HOST_DEVICE void forward(V v) const {
         using S = typename V::scalar;

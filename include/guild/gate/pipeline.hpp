@@ -20,8 +20,10 @@ template <class Stage> concept changes_logits = requires { requires Stage::logit
 template <class Stage> concept scores = requires { requires Stage::scores; };
 }  // namespace detail
 
+/// The stages of a gate, as its stages() returns them, and how they go over one token. Pipelines of stages are not nested.
 template <class... Stages> struct pipeline : detail::stage_list<std::make_integer_sequence<int, static_cast<int>(sizeof...(Stages))>, Stages...> {
     using detail::stage_list<std::make_integer_sequence<int, static_cast<int>(sizeof...(Stages))>, Stages...>::stage_list;
+    /// how many stages
     static constexpr int size = static_cast<int>(sizeof...(Stages));
 
     /// The index of the stage that acts across tokens, or `size`; and how many of them there are (one at most is allowed).
@@ -31,6 +33,7 @@ template <class... Stages> struct pipeline : detail::stage_list<std::make_intege
         while (!is[i]) ++i;
         return i;
     }();
+    /// How many stages act across tokens.
     static constexpr int across_count = (static_cast<int>(detail::looks_across<Stages>) + ... + 0);
     /// Stages [0, logits_end) change logits that stay logits: a bias, noise, a bound.
     static constexpr int logits_end = [] {
@@ -47,12 +50,16 @@ template <class... Stages> struct pipeline : detail::stage_list<std::make_intege
             if (is[i]) last = i + 1;
         return last;
     }();
+    /// Whether a stage reads token ids.
     static constexpr bool needs_token_id = (detail::reads_token_id<Stages> || ...);
+    /// Whether a stage reads the table of experts by token id.
     static constexpr bool needs_table = (detail::reads_table<Stages> || ...);
+    /// Whether a stage reads the logits of the layer before.
     static constexpr bool needs_previous = (detail::reads_previous<Stages> || ...);
     /// Whether the adjoint of a stage is derived.
     template <class S, class Row> static constexpr bool derives = !(has_adjoint<Stages, S, Row> && ...);
 
+    /// Stage `Index`.
     template <int Index> GUILD_HOST_DEVICE constexpr const auto& get() const { return at<Index>(*this); }
     /// f(stage) for each stage in order.
     template <int Index = 0, class F> constexpr void each(F f) const {
@@ -155,6 +162,7 @@ private:
         return t;
     }
 };
+/// In their order.
 template <class... Stages> pipeline(Stages...) -> pipeline<Stages...>;
 
 }  // namespace guild::inline v0

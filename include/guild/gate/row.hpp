@@ -15,25 +15,31 @@ class scratch;
 
 /// Sizes known to the compiler: experts E, extra logits X, slots W (K, or E where a token may choose any number).
 template <int E, int X, int W> struct extent {
+    /// E, X and W, and the most that they can be.
     static constexpr int experts = E, extra = X, slots = W, max_experts = E, max_extra = X, max_slots = W;
 };
 /// The same sizes read at run time, each at most Max.
 template <int Max> struct any_extent {
+    /// The most that they can be.
     static constexpr int max_experts = Max, max_extra = Max, max_slots = Max;
+    /// E, X and W.
     int experts = 0, extra = 0, slots = 0;
 };
 
 /// What of a row a stage touches. A stage may say so, and a model whose stages come in an order that does nothing is then refused:
+///
 ///     static constexpr row_part reads = row_part::score | row_part::bias, writes = row_part::choice | row_part::weight;   // top_k
 /// What is written and not read is replaced. `score` stands for the logits that it begins as, too; `shared` for weights of shared experts.
 enum class row_part : unsigned { none = 0, score = 1, bias = 2, choice = 4, weight = 8, shared = 16 };
+/// Both parts.
 constexpr row_part operator|(row_part a, row_part b) { return static_cast<row_part>(static_cast<unsigned>(a) | static_cast<unsigned>(b)); }
 
+/// One token on its way through the stages. S: its scalar; Extent: its sizes; Lanes: who shares its experts.
 template <class S, class Extent, class Lanes = one_lane> struct row {
-    using scalar = S;
-    using real = real_t<S>;
-    Extent n{};  ///< sizes
-    Lanes lanes{};
+    using scalar = S;                                     ///< of scores and weights
+    using real = real_t<S>;                               ///< what decisions compare
+    Extent n{};                                           ///< sizes
+    Lanes lanes{};                                        ///< who shares the experts
     field<S, Extent::max_experts, Lanes::count> score;    ///< [E] logits at first; then what the stages make of them
     field<S, Extent::max_extra, Lanes::count> extra;      ///< [X] further logits that a stage asked for
     field<real, Extent::max_experts, Lanes::count> bias;  ///< [E] added for ranking only, never part of a weight
@@ -108,7 +114,9 @@ template <class S, class Extent, class Lanes = one_lane> struct row {
     }
     /// A score that all lanes ask for by the same index, and an addition to one.
     GUILD_HOST_DEVICE S at(int e) const { return lanes.from(score.pick(e), e % Lanes::count); }
+    /// Extra logit i, on every lane.
     GUILD_HOST_DEVICE S extra_at(int i) const { return lanes.from(extra.pick(i), i % Lanes::count); }
+    /// score[e] += s, asked for by all lanes.
     GUILD_HOST_DEVICE void add(int e, S s) {
         if constexpr (Lanes::count == 1) score[e] += s;
         else
@@ -116,10 +124,13 @@ template <class S, class Extent, class Lanes = one_lane> struct row {
                 if (own == e) score[own] += s;
             });
     }
+    /// Whether expert or extra logit e is of this lane.
     GUILD_HOST_DEVICE bool owns(int e) const { return e % Lanes::count == lanes.lane(); }
+    /// extra[i] += s, asked for by all lanes.
     GUILD_HOST_DEVICE void add_extra(int i, S s) {
         if (owns(i)) extra[i] += s;
     }
+    /// extra[i] = s, asked for by all lanes.
     GUILD_HOST_DEVICE void set_extra(int i, S s) {
         if (owns(i)) extra[i] = s;
     }
@@ -190,7 +201,7 @@ private:
 
 /// The adjoint of a row, and where a stage adds the gradient of its learned numbers and of the logits of the layer before.
 template <class Row> struct row_gradient : Row {
-    typename Row::scalar* learned = nullptr;
+    typename Row::scalar* learned = nullptr;   ///< [stage.learned(E)] += the gradient of the stage's own numbers
     typename Row::scalar* previous = nullptr;  ///< [E] += by token.previous; null: nobody asks
     scratch* memory = nullptr;                 ///< what the adjoints that are derived note in; null: they take their own
     /// learned[i] += s, from outside `each`, where every lane has s.

@@ -29,7 +29,7 @@ struct rectify {
 
 /// cap tanh(v / cap): logits held within +-cap.
 struct soft_cap {
-    double cap = 1;
+    double cap = 1;  ///< the bound; > 0
     constexpr bool valid() const { return cap > 0 && is_finite(cap); }
     template <class V> GUILD_HOST_DEVICE void forward(V v) const {
         const auto c = limit<V>();

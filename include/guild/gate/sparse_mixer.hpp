@@ -12,7 +12,7 @@ namespace guild::inline v0 {
 struct sparse_mixer {
     static constexpr row_part reads = row_part::score, writes = row_part::choice | row_part::weight;
     static constexpr int stream = 3;
-    double jitter = 0.01;
+    double jitter = 0.01;  ///< half the relative distance to the best beyond which a logit is masked; >= 0
     constexpr bool fits(int experts, int k) const { return jitter >= 0 && is_finite(jitter) && k <= experts; }
 
     template <class Row> GUILD_HOST_DEVICE void forward(const auto& t, Row& r) const {

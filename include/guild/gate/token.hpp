@@ -12,19 +12,19 @@ namespace guild::inline v0 {
 
 /// One token, as one stage sees it: read only.
 template <class S> struct token {
-    using real = real_t<S>;
-    long index = 0;     ///< row in this batch
-    long position = 0;  ///< what its random draws depend on
-    int id = -1;        ///< in the vocabulary, where the batch gives ids
-    bool training = false;
-    unsigned long long seed = 0;
+    using real = real_t<S>;              ///< what decisions compare
+    long index = 0;                      ///< row in this batch
+    long position = 0;                   ///< what its random draws depend on
+    int id = -1;                         ///< in the vocabulary, where the batch gives ids
+    bool training = false;               ///< noise, sampling, exploration
+    unsigned long long seed = 0;         ///< of all random draws of the batch
     const given_draws* draws = nullptr;  ///< [draw_streams]
-    int draw_streams = 0;
-    const S* learned = nullptr;    ///< [stage.learned(E)] the stage's own parameters; their gradient: g.learned
-    const real* state = nullptr;   ///< [stage.state(E)] kept by a balancer; no gradient
-    const int* table = nullptr;    ///< [vocabulary, K] experts by token id: hash routing
-    const int* decided = nullptr;  ///< [W] what the stage's own `decide` settled across tokens
-    const S* previous = nullptr;   ///< [E] logits of the layer before, where the caller passes them on
+    int draw_streams = 0;                ///< how many streams are given
+    const S* learned = nullptr;          ///< [stage.learned(E)] the stage's own parameters; their gradient: g.learned
+    const real* state = nullptr;         ///< [stage.state(E)] kept by a balancer; no gradient
+    const int* table = nullptr;          ///< [vocabulary, K] experts by token id: hash routing
+    const int* decided = nullptr;        ///< [W] what the stage's own `decide` settled across tokens
+    const S* previous = nullptr;         ///< [E] logits of the layer before, where the caller passes them on
 
     /// Random number i of this token in [0, 1), where a double that `real` rounds to 1 is the number below; `stream` names who asks.
     GUILD_HOST_DEVICE real uniform(int stream, int i) const {
@@ -49,16 +49,18 @@ private:
 
 /// What a stage that acts across tokens sees, after the stages before it ran on every token.
 template <class S> struct crowd {
-    using place = rank<real_t<S>>;
-    long tokens;
+    using place = rank<real_t<S>>;  ///< what `ranks` lends
+    long tokens;                    ///< T, padded ones included
+    /// E and W.
     int experts, slots;
-    const S* score;   ///< [T, E]
-    const S* weight;  ///< [T, W]
-    int* expert;      ///< [T, W] to be revised in place; no_expert throughout for padded tokens
-    const batch* side;
+    const S* score;                ///< [T, E]
+    const S* weight;               ///< [T, W]
+    int* expert;                   ///< [T, W] to be revised in place; no_expert throughout for padded tokens
+    const batch* side;             ///< what the batch says beside x
     buffer<long>* counter_memory;  ///< scratch that is kept from call to call, so that `decide` need not allocate
-    buffer<place>* rank_memory;
+    buffer<place>* rank_memory;    ///< the same
 
+    /// Whether token t is padding.
     bool padded(long t) const { return !side->padding.empty() && side->padding[static_cast<std::size_t>(t)]; }
     /// Tokens of [begin, end) that are not padding; of all of them.
     long present(long begin, long end) const {
@@ -66,6 +68,7 @@ template <class S> struct crowd {
         for (long t = begin; t < end; ++t) n += !padded(t);
         return n;
     }
+    /// Of all tokens.
     long present() const { return present(0, tokens); }
     /// The sequence of token t; 0 where the batch gives no bounds.
     long sequence_of(long t) const {
@@ -75,6 +78,7 @@ template <class S> struct crowd {
     }
     /// n numbers, contents unspecified; n <= max(E + 1, T W) does not allocate after reserve.
     long* counters(long n) const { return counter_memory->shape(1, n).data; }
+    /// n places in the order of selections, as `counters`.
     place* ranks(long n) const { return rank_memory->shape(1, n).data; }
 };
 

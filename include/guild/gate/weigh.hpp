@@ -8,7 +8,7 @@ namespace guild::inline v0 {
 template <class Map> struct score {
     static constexpr row_part reads = row_part::score, writes = row_part::score;
     static constexpr bool scores = true;
-    Map map;
+    Map map;  ///< to all E scores
     constexpr bool fits(int, int) const {
         if constexpr (requires { map.valid(); }) return map.valid();
         else return true;
@@ -18,13 +18,14 @@ template <class Map> struct score {
         map.backward(experts_of{in}, experts_of{out}, experts_of{g});
     }
 };
+/// From the map.
 template <class Map> score(Map) -> score<Map>;
 
 /// To all E logits, which stay logits: losses that read logits see the result.
 template <class Map> struct change_logits {
     static constexpr row_part reads = row_part::score, writes = row_part::score;
     static constexpr bool logits = true;
-    Map map;
+    Map map;  ///< to all E logits
     constexpr bool fits(int, int) const {
         if constexpr (requires { map.valid(); }) return map.valid();
         else return true;
@@ -34,12 +35,13 @@ template <class Map> struct change_logits {
         map.backward(experts_of{in}, experts_of{out}, experts_of{g});
     }
 };
+/// From the map.
 template <class Map> change_logits(Map) -> change_logits<Map>;
 
 /// To the weights of the chosen, after a selection.
 template <class Map> struct weigh {
     static constexpr row_part reads = row_part::choice | row_part::weight, writes = row_part::weight;
-    Map map;
+    Map map;  ///< to the weights of the chosen
     constexpr bool fits(int, int) const {
         if constexpr (requires { map.valid(); }) return map.valid();
         else return true;
@@ -49,6 +51,7 @@ template <class Map> struct weigh {
         map.backward(slots_of{in}, slots_of{out}, slots_of{g});
     }
 };
+/// From the map.
 template <class Map> weigh(Map) -> weigh<Map>;
 
 }  // namespace guild::inline v0

@@ -51,6 +51,7 @@ inline constexpr std::array<dtype_row, 22> dtypes{{
 
 /// "BF16": the name in a file.
 constexpr std::string_view name(dtype type) { return detail::dtypes[static_cast<std::size_t>(type)].name; }
+/// Of one number of that type.
 constexpr int bits(dtype type) { return detail::dtypes[static_cast<std::size_t>(type)].bits; }
 /// The type of that name, if there is one.
 constexpr std::optional<dtype> dtype_named(std::string_view name) {
@@ -62,6 +63,7 @@ constexpr std::optional<dtype> dtype_named(std::string_view name) {
 
 /// The types that are read and written as numbers.
 template <class T> concept number = std::same_as<T, float> || std::same_as<T, double> || std::same_as<T, guild::bf16>;
+/// How numbers of type T are named in a file.
 template <number T> constexpr dtype dtype_of() { return std::same_as<T, float> ? dtype::f32 : std::same_as<T, double> ? dtype::f64 : dtype::bf16; }
 /// Whether T holds every number of a type exactly.
 template <number T> constexpr bool holds(dtype type) {

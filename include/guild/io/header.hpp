@@ -22,10 +22,10 @@ namespace guild::inline v0::io {
 
 /// One tensor of a file, row-major.
 struct tensor_info {
-    std::string name;
-    dtype type{};
+    std::string name;         ///< as the file writes it
+    dtype type{};             ///< of its numbers
     std::vector<long> shape;  ///< [] for a single number
-    long begin = 0, end = 0;  ///< its bytes, counted from the end of the header
+    long begin = 0, end = 0;  ///< its bytes [begin, end), counted from the end of the header
 };
 
 namespace detail {

@@ -22,6 +22,7 @@ namespace guild::inline v0::io {
 /// them inside the file, none shared, none left over.
 class safetensors {
 public:
+    /// Opens and reads the header; throws file_error if the file cannot be read or is not what the format says.
     explicit safetensors(const std::filesystem::path& path) : file_(path) {
         if (file_.size() < 8) detail::fail(path, "has ", file_.size(), " bytes, expected at least 8 for the length of the header");
         std::uint64_t length = 0;
@@ -37,9 +38,11 @@ public:
         file_.read(8, std::as_writable_bytes(std::span(text)));
         header_ = detail::parse_header(text, file_.size() - data_, path);
     }
+    /// As it was given.
     const std::filesystem::path& path() const { return file_.path(); }
     /// In the order of their bytes.
     const std::vector<tensor_info>& tensors() const { return header_.tensors; }
+    /// What the header holds beside the tensors, text by name.
     const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
     /// nullptr if there is none of that name. O(log n).
     const tensor_info* find(std::string_view name) const {

@@ -18,7 +18,9 @@ template <class F> void run_ranges(long n, long first, long last, F&& f) {
 /// [n i / C, n (i + 1) / C), i < C = min(n, 64), which cover [0, n): the ranges of `thread_pool`. For n < 1 it calls nothing.
 /// An exception of f ends the run; later ranges are not called. O(C) beside f, no allocation.
 struct serial {
+    /// One thread.
     static constexpr int size() { return 1; }
+    /// f on ranges that cover [0, n), one after the other.
     template <class F> void run(long n, F&& f) const { detail::run_ranges(n, 0, detail::range_count(n), f); }
 };
 

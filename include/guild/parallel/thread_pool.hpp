@@ -212,9 +212,12 @@ private:
 
 /// A copyable handle of a pool, which must outlive it: the executor to give to a backend.
 struct threads {
+    /// Borrows the pool, which must outlive it.
     threads(const thread_pool& pool) : pool_(&pool) {}
     threads(const thread_pool&&) = delete;
+    /// Of the pool.
     int size() const { return pool_->size(); }
+    /// f on disjoint ranges that cover [0, n), on the pool's threads.
     template <class F> void run(long n, F&& f) const { pool_->run(n, f); }
 
 private:

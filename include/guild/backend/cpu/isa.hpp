@@ -19,7 +19,9 @@ namespace guild::inline v0::cpu {
 /// In ascending order: each has what those before it have. `generic` is what the compiler itself makes.
 enum class isa { generic, avx2, avx512, avx512_vnni, avx512_bf16, amx };
 
+/// As users write them, by isa.
 inline constexpr std::string_view isa_names[] = {"generic", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"};
+/// The name of one, as in isa_names.
 constexpr std::string_view name(isa i) { return isa_names[static_cast<int>(i)]; }
 
 namespace detail {
