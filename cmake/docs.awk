@@ -28,7 +28,8 @@
 function by_contract(line) {
     return line ~ /^    [^=;{(]* (forward|backward|decide|value|fits|valid|update|factor|stages|input|learned|state|slots|extra|take)\(/ ||
            line ~ /^    [^=;{(]*operator\(\)\(/ ||
-           line ~ /^    (static constexpr|using) ([a-z_]+ )?(inputs|learned|reads|writes|moves|reads_scores|scores|logits|needs_[a-z_]+|stream|weighs_[a-z]+) = /
+           line ~ /^    (static constexpr|using) ([a-z_]+ )?(inputs|learned|reads|writes|moves|reads_scores|scores|logits|stream) = / ||
+           line ~ /^    static constexpr bool (needs|weighs)_[a-z_]+ = /
 }
 function of_format(line) {
     return line ~ /^    [^=;{(]* (decode|encode|scale_of|from_bits)\(/ ||

@@ -12,6 +12,7 @@ set(DOXYGEN_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/docs)
 set(DOXYGEN_STRIP_FROM_PATH ${PROJECT_SOURCE_DIR}/include)
 set(DOXYGEN_STRIP_FROM_INC_PATH ${PROJECT_SOURCE_DIR}/include)
 set(DOXYGEN_FILE_PATTERNS *.hpp *.cuh)
+set(DOXYGEN_USE_MDFILE_AS_MAINPAGE ${PROJECT_SOURCE_DIR}/cmake/docs.md)
 set(DOXYGEN_EXTENSION_MAPPING cuh=C++)
 set(DOXYGEN_JAVADOC_AUTOBRIEF YES)
 set(DOXYGEN_HAVE_DOT NO)
@@ -27,20 +28,21 @@ set(DOXYGEN_EXPAND_ONLY_PREDEF YES)
 set(DOXYGEN_PREDEFINED GUILD_HOST_DEVICE= __global__= __device__= "__launch_bounds__(n)=")
 set(DOXYGEN_INPUT_FILTER "awk -f ${PROJECT_SOURCE_DIR}/cmake/docs.awk")
 
-# What runs below the names of users: how the CPU's backend and the steps of a layer go, how a gate passes over its tokens, checks of arguments and lent memory,
-# and reverse mode, which a stage meets as a scalar that it does not name.
+# What runs below the names of users: how the CPU's backend and the steps of a layer go, checks of arguments, lent memory, how the order of stages
+# is read and who shares the experts of a row, and reverse mode, which a policy meets as a scalar that it does not name.
 set(DOXYGEN_EXCLUDE
     backend/cpu/environment.hpp backend/cpu/fused.hpp backend/cpu/kernels.hpp backend/cpu/layout.hpp backend/cpu/memory.hpp
     backend/cpu/one_row.hpp backend/cpu/order.hpp backend/cpu/packed_matrix.hpp backend/cpu/packed_network.hpp backend/cpu/products.hpp
     backend/cpu/regions.hpp backend/cpu/share.hpp backend/cpu/strategy.hpp backend/cpu/sweep.hpp backend/cpu/table.hpp
     backend/gemm.hpp backend/tile.hpp
-    core/adjoints.hpp core/check.hpp core/check_weights.hpp core/exp.hpp core/finite.hpp core/in_use.hpp core/lender.hpp core/minifloat.hpp core/parts.hpp
-    core/present.hpp core/room.hpp core/rule.hpp core/scratch.hpp core/steps.hpp core/variable.hpp
-    gate/adjoint.hpp gate/lanes.hpp gate/order.hpp gate/run.hpp gate/warp.hpp)
+    core/adjoints.hpp core/check.hpp core/check_weights.hpp core/exp.hpp core/finite.hpp core/in_use.hpp core/lender.hpp core/minifloat.hpp
+    core/parts.hpp core/present.hpp core/room.hpp core/rule.hpp core/scratch.hpp core/steps.hpp core/variable.hpp
+    gate/adjoint.hpp gate/lanes.hpp gate/order.hpp gate/warp.hpp)
 list(TRANSFORM DOXYGEN_EXCLUDE PREPEND ${PROJECT_SOURCE_DIR}/include/guild/)
 
 # Names in detail are nobody's but the library's; the equality of values is memberwise; a policy that is differentiated meets `dual` as a scalar
 # that it does not name.
 set(DOXYGEN_EXCLUDE_SYMBOLS *detail* *::detail::* *slope* dual operator==)
 
-doxygen_add_docs(docs ${PROJECT_SOURCE_DIR}/include/guild COMMENT "API reference: ${PROJECT_BINARY_DIR}/docs/html/index.html")
+doxygen_add_docs(docs ${PROJECT_SOURCE_DIR}/include/guild ${PROJECT_SOURCE_DIR}/cmake/docs.md
+    COMMENT "API reference: ${PROJECT_BINARY_DIR}/docs/html/index.html")

@@ -13,22 +13,22 @@ namespace guild::inline v0 {
 
 /// What the stages read beside the scores; see token.
 template <class S> struct gate_data {
-    const S* learned = nullptr;
-    const real_t<S>* state = nullptr;
-    const int* table = nullptr;  ///< [vocabulary, K]
-    long vocabulary = 0;
-    view<const S> previous{};  ///< [T, E] of the batch: logits of the layer before
+    const S* learned = nullptr;        ///< [learned(E) of all stages, one after the other]
+    const real_t<S>* state = nullptr;  ///< [state(E) of all stages, one after the other]
+    const int* table = nullptr;        ///< [vocabulary, K]
+    long vocabulary = 0;               ///< rows of the table
+    view<const S> previous{};          ///< [T, E] of the batch: logits of the layer before
 };
 
 /// What a gate leaves behind.
 template <class S> struct gate_result {
-    guild::choice<S> choice;
-    buffer<int> wanted, decided;  ///< [T, W] before and after `decide`; unused without such a stage
-    buffer<S> shared;             ///< [T, X] weights of the shared experts, where the gate gives them
-    buffer<long> counters;        ///< scratch of `decide`
-    buffer<rank<real_t<S>>> ranks;
-    buffer<S> score;  ///< [T, E] what `decide` saw
-    present_tokens present;
+    guild::choice<S> choice;        ///< [T, W]
+    buffer<int> wanted, decided;    ///< [T, W] before and after `decide`; unused without such a stage
+    buffer<S> shared;               ///< [T, X] weights of the shared experts, where the gate gives them
+    buffer<long> counters;          ///< scratch of `decide`
+    buffer<rank<real_t<S>>> ranks;  ///< the same
+    buffer<S> score;                ///< [T, E] what `decide` saw
+    present_tokens present;         ///< which tokens are not padding
 
     /// [T, W] what the tokens asked for, before anything was dropped.
     template <class Pipeline> const int* asked() const { return Pipeline::across < Pipeline::size ? wanted.data() : choice.expert.data(); }
@@ -39,6 +39,7 @@ namespace gate {
 /// Tokens, padding not counted, whose gradients of learned numbers are summed together; the partial sums are then added in order.
 constexpr long learned_chunk = 64;
 
+/// Token t of a batch as the stages see it; decided [W] or null.
 template <class S> token<S> token_at(long t, const batch& side, const gate_data<S>& d, const int* decided) {
     return {.index = t,
             .position = side.position.empty() ? side.first + t : side.position[static_cast<std::size_t>(t)],
@@ -53,6 +54,7 @@ template <class S> token<S> token_at(long t, const batch& side, const gate_data<
             .decided = decided,
             .previous = d.previous.data ? d.previous.row(t) : nullptr};
 }
+/// Whether token t is padding.
 inline bool padded(const batch& side, long t) { return !side.padding.empty() && side.padding[static_cast<std::size_t>(t)]; }
 
 /// A row before its first stage; logit [P].
@@ -163,10 +165,10 @@ void changed_logits(const B& b, const Model& m, const gate_data<S>& data, const 
 /// Gradients by what a gate gave, for `backward`: by weights [T, W], by shared weights [T, X] or null, by logits as scored and by scores
 /// [T, E] or null.
 template <class S> struct result_gradient {
-    view<const S> weight;
-    const S* shared = nullptr;
-    view<const S> logit{};
-    const S* score = nullptr;
+    view<const S> weight;       ///< [T, W]
+    const S* shared = nullptr;  ///< [T, X] or null
+    view<const S> logit{};      ///< [T, E] or without data
+    const S* score = nullptr;   ///< [T, E] or null
 };
 
 /// -> d_logit [T, P] +=, d_learned [L] += in an order that depends on the number of tokens alone, d_previous [T, E] = if given. `partial` is
