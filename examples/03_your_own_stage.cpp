@@ -11,7 +11,7 @@ struct direction {
     static constexpr int learned(int experts) { return experts; }
     void forward(const auto& t, auto& r) const {
         using guild::sqrt, guild::exp, guild::max;
-            const auto length = max(sqrt(r.sum([&](int e) { return r.score[e] * r.score[e]; })), 1e-6f);
+        const auto length = max(sqrt(r.sum([&](int e) { return r.score[e] * r.score[e]; })), 1e-6f);
         r.each([&](int e) { r.score[e] = r.score[e] / length * exp(t.learned[e]); });
     }
 };
