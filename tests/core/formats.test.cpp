@@ -8,7 +8,10 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <type_traits>
 #include <vector>
@@ -96,6 +99,35 @@ TEST_CASE_TEMPLATE("a number is off by half a step of its block at most, and the
     }
 }
 
+TEST_CASE("e8m0: powers of two from code 0 on, and NaN") {
+    CHECK(decode(e8m0{0}) == 0x1p-127f);
+    CHECK(decode(e8m0{1}) == 0x1p-126f);
+    CHECK(decode(e8m0{254}) == 0x1p127f);
+    CHECK(std::isnan(decode(e8m0{255})));
+}
+TEST_CASE("mxfp4: the scale is 2 exponents below the largest number, and at least code 0") {
+    for (int e = -126; e <= 127; ++e) CHECK(mxfp4::scale_of(std::ldexp(1.5f, e)).bits == std::max(e - 2 + 127, 0));
+    for (const float tiny : {0.f, 0x1p-149f, 0x1p-127f}) CHECK(mxfp4::scale_of(tiny).bits == 0);
+    numbers n(1, 1, 32);
+    for (float& x : n.all) x = 0;
+    n(0, 0, 0) = 0x1p-126f, n(0, 0, 1) = -0x1p-127f;
+    const auto w = n.stored<mxfp4>();
+    CHECK(lend(w, n)(0, 0, 0) == 0x1p-126f);
+    CHECK(lend(w, n)(0, 0, 1) == -0x1p-127f);
+    CHECK(lend(w, n)(0, 0, 2) == 0);
+}
+TEST_CASE_TEMPLATE("a number of half a byte replaces the one before it and leaves its neighbour", Format, int4<32>, mxfp4) {
+    for (const float first : {-6.f, -1.f, 0.f, 3.f, 6.f})
+        for (const float second : {-6.f, -2.f, 0.f, 1.f, 6.f})
+            for (const long c : {0L, 1L}) {
+                std::uint8_t code[1] = {0};
+                Format::encode(4.f, code, 1 - c);
+                Format::encode(first, code, c);
+                Format::encode(second, code, c);
+                CHECK(Format::decode(code, c) == second);
+                CHECK(Format::decode(code, 1 - c) == 4);
+            }
+}
 TEST_CASE_TEMPLATE("a part of a row is read as the same numbers", Format, FORMATS) {
     const numbers n(1, 2, 301);
     const auto w = n.template stored<Format>();

@@ -115,6 +115,11 @@ TEST_CASE("random_weights: normal, of variance 1 / fan-in, the same for a seed i
         CHECK(half.experts.up[i] == bf16(w.experts.up[i]));
     }
     CHECK(half.router == w.router);  // the router is not stored in the format
+
+    const M shared{.config = {.hidden = 16, .expert_hidden = 4, .routed_experts = 8, .top_k = 2, .shared_experts = 1, .shared_hidden = 256}};
+    const auto s = random_weights<M>(1, shared);
+    CHECK(256 * variance(s.shared.down) == doctest::Approx(1).epsilon(0.05));
+    CHECK(16 * variance(s.shared.up) == doctest::Approx(1).epsilon(0.05));
 }
 TEST_CASE("weights_view: separate, fused and interleaved gate and up tensors give the same output") {
     const auto w = random_weights<whole_model>(5, whole);

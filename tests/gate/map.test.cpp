@@ -1,4 +1,5 @@
 #include <guild/gate/map.hpp>
+#include <guild/gate/scores.hpp>
 #include <guild/gate/weigh.hpp>
 
 #include <doctest/doctest.h>
@@ -123,6 +124,25 @@ TEST_CASE("map: softmax") {
     CHECK(on_scores<double>(softmax{}, {-inf, 2, -inf, 2}) == numbers{0, 0.5, 0, 0.5});
     CHECK(on_slots<double>(softmax{}, {none, 2, none, 2}).at(1) == 0.5);
     has_exact_adjoint(softmax{}, false);
+}
+TEST_CASE("map: softmax takes out what all gradients have in common") {
+    for (const int n : {5, 33, 64}) {
+        auto in = row_of<float>(sample(n, n, false), 1), out = in;
+        softmax{}.forward(experts_of{out});
+        for (const float common : {1e6f, -3e7f}) {
+            auto g = in;
+            for (int e = 0; e < n; ++e) g.score[e] = common;
+            softmax{}.backward(experts_of{in}, experts_of{out}, experts_of{g});
+            for (int e = 0; e < n; ++e) CHECK(std::abs(g.score[e]) <= 1e-12f * std::abs(common));  // one pass leaves some 1e-8
+        }
+    }
+}
+TEST_CASE("map: rectify has slope 0 at 0") {
+    auto in = row_of<double>(numbers{0, -0., 1e-300, -1e-300}, 1), out = in, g = in;
+    for (int e = 0; e < 4; ++e) g.score[e] = 3;
+    rectify{}.forward(experts_of{out});
+    rectify{}.backward(experts_of{in}, experts_of{out}, experts_of{g});
+    CHECK((g.score[0] == 0 && g.score[1] == 0 && g.score[2] == 3 && g.score[3] == 0));
 }
 TEST_CASE("map: sigmoid") {
     numbers v = sample(8, 1, false), out;

@@ -75,8 +75,9 @@ struct orthogonality_loss {
             const S scale = detail::constant<S>(2 * weight) * (ab / aa) / bb;
             for (long h = 0; h < r.hidden; ++h) {
                 const S wa = by_a * r.router(0, a, h), wb = by_b * r.router(0, b, h);
-                g.router.row(0, a)[h] += slope::held(scale * (wb - ab / aa * wa) * by_a);
-                g.router.row(0, b)[h] += slope::held(scale * (wa - ab / bb * wb) * by_b);
+                S &da = g.router.row(0, a)[h], &db = g.router.row(0, b)[h];
+                da = slope::held(da + scale * (wb - ab / aa * wa) * by_a);
+                db = slope::held(db + scale * (wa - ab / bb * wb) * by_b);
             }
         });
     }

@@ -1,0 +1,87 @@
+#include <support/products.hpp>
+
+#include <guild/guild.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <initializer_list>
+#include <limits>
+#include <vector>
+
+// Whole layers: finite y, then finite dx and gradients, whatever in between saturates.
+
+namespace {
+using namespace guild;
+
+constexpr config sizes{.hidden = 5, .expert_hidden = 4, .routed_experts = 4, .top_k = 2, .shared_experts = 1, .expert_bias = true};
+/// A user's share, without an adjoint.
+struct own_share {
+    static constexpr bool scores = true;
+    void forward(const auto&, auto& r) const {
+        r.each([&](int e) { r.score[e] = 1 / (1 + guild::exp(-r.score[e])); });
+    }
+};
+struct own_gate {
+    constexpr auto stages() const { return pipeline{own_share{}, top_k{}, weigh{unit_sum{}}}; }
+};
+struct gpt : model<sizes, deepseek_v3_gate{.groups = 2, .keep = 1}, clamped_swiglu{}, gated_shared{}, z_loss{}, sequence_loss{}> {};
+struct gemma : model<sizes, gemma4_gate{}, geglu_tanh{}, guild::passive{.identity = 1, .blend = 1}, importance_loss{}> {};
+struct ink : model<config{.hidden = 5, .expert_hidden = 4, .routed_experts = 4, .top_k = 2, .shared_experts = 2}, inkling_gate{.shared = 2}, swiglu{},
+                   residual::complement> {};
+struct tutel : model<sizes, cosine_gate{.dimension = 6}, geglu{}, mutual_information_loss{}, orthogonality_loss{}> {};
+struct own : model<sizes, own_gate{}, relu_squared{}, gated_shared{}> {};
+
+/// Sizes of x, of the router, and of what stands before the activation.
+struct scale {
+    double x = 1, router = 1, gate = 1;
+};
+template <class Model, class Backend, class S> void holds(const scale& by) {
+    constexpr long T = 6, H = Model::config.hidden;
+    auto w = convert<S>(random_weights<Model, float>(2));
+    const auto times = [](auto& v, double f) {
+        for (auto& x : v) x = static_cast<S>(static_cast<double>(x) * f);
+    };
+    times(w.router, by.router), times(w.shared_gate, by.router), times(w.constant, by.router);
+    times(w.experts.gate.empty() ? w.experts.up : w.experts.gate, by.gate), times(w.shared.gate.empty() ? w.shared.up : w.shared.gate, by.gate);
+    weights<Model, S> grad;
+    std::vector<S> x, dy, y(T * H), dx(T * H);
+    for (long i = 0; i < T * H; ++i) {
+        x.push_back(static_cast<S>(by.x * normal(5, 0, 0, i) * (i / H == 2 ? 0 : 1)));  // a token of zeros among them
+        dy.push_back(static_cast<S>(normal(5, 1, 0, i)));
+    }
+    const layer<Model, S, Backend> l(w);
+    tape<S> tp;
+    l.forward({x.data(), T, H}, {y.data(), T, H}, tp, {.training = true});
+    const bool finite = std::all_of(y.begin(), y.end(), [](S v) { return is_finite(v); }) && is_finite(l.loss(tp));
+    if (!finite) return;
+    l.backward({dy.data(), T, H}, {dx.data(), T, H}, grad, tp);
+    CAPTURE(by.x);
+    CAPTURE(by.router);
+    CAPTURE(by.gate);
+    for (const S v : dx) CHECK(is_finite(v));
+    each_tensor(
+        [](const char* name, const auto& t) {
+            CAPTURE(name);
+            for (const S v : t) CHECK(is_finite(v));
+        },
+        grad);
+}
+template <class Model, class S> void everywhere() {
+    const double far = std::is_same_v<S, float> ? 1 : 8;  // powers of ten
+    for (const double e : {-30., -18., -9., 0., 1., 2., 3., 6., 12., 15.})
+        for (const double sign : {1., -1.}) {
+            const double m = sign * std::pow(10, e * (e < 0 || e > 3 ? far : 1));
+            for (const scale& by : {scale{.x = m}, scale{.router = m}, scale{.gate = m}, scale{.router = 100, .gate = m}}) {
+                holds<Model, backend::reference, S>(by);
+                holds<Model, backend::eigen<>, S>(by);
+            }
+        }
+}
+}  // namespace
+
+TEST_CASE_TEMPLATE("saturation: a layer whose y is finite has finite gradients", Model, gpt, gemma, ink, tutel, own) {
+    everywhere<Model, float>();
+    everywhere<Model, double>();
+}
