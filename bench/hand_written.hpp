@@ -62,7 +62,7 @@ public:
     }
     /// x, y [H], y =
     void operator()(const float* x, float* y) const {
-        alignas(64) float logit[E], a[F];
+        alignas(64) float logit[std::size_t{E}], a[std::size_t{F}];
         product<router_cut, H>(router_.get(), x, [&](int, const auto& sum) { router_cut::store(logit, sum[0]); });
         int best = 0, second = -1;
         for (int e = 1; e < E; ++e)
@@ -93,7 +93,7 @@ private:
         constexpr int across = Cut::across, lanes = Cut::lanes, chains = Cut::chains;
         static_assert(K % chains == 0);
         for (int g = 0; g < Cut::groups; ++g) {
-            typename Cut::vector sum[chains][across] = {};
+            typename Cut::vector sum[std::size_t{chains}][std::size_t{across}] = {};
             for (int k = 0; k < K; k += chains)
 #pragma GCC unroll 8
                 for (int c = 0; c < chains; ++c)

@@ -40,8 +40,9 @@ public:
         : plain_(plain),
           T_(T),
           pool_(bench::pool(threads)),
-          layer_(w, bench::backend(guild::threads{pool_}, Kind::by())),
-          parts_{plain.model, w, bench::backend(guild::threads{pool_}, Kind::by())},
+          backend_(guild::threads{pool_}, Kind::by()),
+          layer_(w, backend_),
+          parts_{plain.model, w.lend(), backend_, &w},
           tokens_(T, plain.model.config.hidden),
           y_(T, plain.model.config.hidden),
           naive_y_(T, plain.model.config.hidden),
@@ -91,6 +92,7 @@ private:
     long T_;
     const bool alone_ = std::getenv("GUILD_BENCH_ALONE") != nullptr;
     const guild::thread_pool& pool_;
+    bench::backend backend_;
     guild::layer<Model, packed, bench::backend> layer_;
     guild::parts<Model, packed, bench::backend> parts_;
     bench::tokens tokens_;

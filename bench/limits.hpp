@@ -167,7 +167,7 @@ public:
     explicit pinned(long i) {
         if (sched_getaffinity(0, sizeof before_, &before_) != 0 || CPU_COUNT(&before_) == 0) return;
         long left = i % CPU_COUNT(&before_);
-        int at = 0;
+        unsigned at = 0;
         while (!CPU_ISSET(at, &before_) || left-- > 0) ++at;
         cpu_set_t one;
         CPU_ZERO(&one);

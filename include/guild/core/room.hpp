@@ -25,10 +25,10 @@ class memory {
 public:
     memory() = default;
     memory(const memory&) {}
-    memory(memory&& other) noexcept : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
+    memory(memory&& other) noexcept : data_((std::move)(other.data_)), size_(std::exchange(other.size_, 0)) {}
     memory& operator=(const memory&) { return *this; }
     memory& operator=(memory&& other) noexcept {
-        data_ = std::move(other.data_), size_ = std::exchange(other.size_, 0);
+        data_ = (std::move)(other.data_), size_ = std::exchange(other.size_, 0);
         return *this;
     }
     lent reserve(std::size_t bytes) {
