@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-// How much of its stack a caller's thread needs: products lay out their operands in the workspace, so that 64 KiB are enough for any gate of hundreds of
+// How much of its stack a caller's thread needs: products lay out their operands in the workspace, so that 64 KiB are enough for any gate of 256
 // experts, forward and backward, over plain weights and packed ones; a thread with 96 KiB in all calls layers.
 
 namespace {
@@ -12,7 +12,7 @@ namespace cpu = guild::cpu;
 constexpr int E = 256;
 constexpr long T = 33, enough = 64L << 10;
 using gates = property::token_gate;
-using model = guild::dynamic_model<gates, guild::swiglu, guild::plain_shared, 2 * E>;
+using model = guild::dynamic_model<gates, guild::swiglu, guild::plain_shared, E>;
 
 model numbers(const gates& gate, int experts, int hidden, int width) {
     model m;
