@@ -110,12 +110,28 @@ TEST_CASE("saturation: losses of the router") { holds("orthogonality_loss", orth
 
 TEST_CASE("top_k_balance_loss: an exactly even load has gradient 0, in float too") {
     static scratch memory;
-    const std::vector<float> logit{0.3f, -1.7f, 2.9f, 0.11f, -0.77f, 1.3f, 0.01f, 5.f}, score(8), weight(4);
-    std::vector<float> g(8), unused(8);
-    const int even[] = {0, 1, 2, 3};
+    constexpr int experts = 7;
+    constexpr long tokens = 49;  // whose probabilities sum to 1 only within rounding
+    std::vector<float> logit, score(tokens * experts), weight(tokens), g(tokens * experts), unused(tokens * experts);
+    std::vector<int> even;
+    for (long i = 0; i < tokens * experts; ++i) logit.push_back(static_cast<float>(2 * normal(8, 0, 0, i)));
+    for (int t = 0; t < tokens; ++t) even.push_back(t % experts);
     const batch side{};
-    const routing<float> r{4, 2, 2, {logit.data(), 2, 4}, {score.data(), 2, 4}, {weight.data(), 2, 2}, even, even, &side, {}, {}, 0, &memory};
-    balance::backward(top_k_balance_loss{.weight = 1e6}, r, routing_gradient<float>{{g.data(), 2, 4}, {unused.data(), 2, 4}, {unused.data(), 2, 2}});
+    const routing<float> r{experts,
+                           1,
+                           1,
+                           {logit.data(), tokens, experts},
+                           {score.data(), tokens, experts},
+                           {weight.data(), tokens, 1},
+                           even.data(),
+                           even.data(),
+                           &side,
+                           {},
+                           {},
+                           0,
+                           &memory};
+    balance::backward(top_k_balance_loss{.weight = 1e6}, r,
+                      routing_gradient<float>{{g.data(), tokens, experts}, {unused.data(), tokens, experts}, {unused.data(), tokens, 1}});
     for (const float x : g) CHECK(x == 0);
 }
 TEST_CASE_TEMPLATE("noisy_load_loss: noise that has underflowed gives a finite gradient", S, float, double) {
