@@ -45,7 +45,7 @@ public:
         const std::size_t n = from.size() * sizeof(T);
         if (where_ == where::anywhere) {
             anywhere_.emplace_back(n / 64 + 1);
-            std::memcpy(anywhere_.back().data(), from.data(), n);
+            if (n > 0) std::memcpy(anywhere_.back().data(), from.data(), n);
             void* const at = anywhere_.back().data();
             return static_cast<T*>(at);
         }
@@ -247,7 +247,8 @@ struct reading {
 /// The three products over plain weights.
 template <class Format> void check_plain(const cpu::plain_kernels& how) {
     if (!how.tiles) return;
-    for (const auto& [rows, F, H] : some) {
+    for (const sizes& n : some) {
+        const long rows = n.rows, F = n.F, H = n.H;
         CAPTURE(rows);
         CAPTURE(F);
         CAPTURE(H);
@@ -283,8 +284,9 @@ template <class Format> void check_plain(const cpu::plain_kernels& how) {
 /// A network is packed, computed, all at once and where there is such by rows, and unpacked.
 template <class Format> void check_packed(const cpu::kernels& with, const cpu::strategy& how) {
     if (!how.tiles || !*how.tiles) return;
-    for (const auto& [rows, F, H] : some)
+    for (const sizes& shape : some)
         for (const bool bias : {true, false}) {
+            const long rows = shape.rows, F = shape.F, H = shape.H;
             CAPTURE(rows);
             CAPTURE(F);
             CAPTURE(H);

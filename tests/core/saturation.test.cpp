@@ -26,7 +26,8 @@ template <class S> void follows(const std::string& name, auto f, wide (*slope)(w
         CAPTURE(found.d);
         CAPTURE(static_cast<double>(exact));
         const wide size = 1 + std::abs(exact) * (std::abs(x) < 1000 ? std::max<wide>(1, std::abs(x)) : 1);  // exponents lose |x| roundings
-        CHECK((guild::is_finite(found.d) && found.v == y && std::abs(found.d - exact) <= by * size));
+        const bool same = std::abs(found.v - y) <= 2 * std::numeric_limits<S>::epsilon() * std::abs(y);     // a compiler may contract x * x + 1
+        CHECK((guild::is_finite(found.d) && same && std::abs(found.d - exact) <= by * size));
     };
     test::each_magnitude<S>(at);
     test::each_step<S>(std::is_same_v<S, float> ? 120 : 760, 997, at);

@@ -50,7 +50,9 @@ TEST_CASE("passive experts of a reference file in any order") {
                                                               {"constant,identity,zero", {0, 1, 2, 5, 4, 3}},
                                                               {"zero,zero", {0, 1, 2, 3, 4}},
                                                               {"identity,constant,zero,identity", {0, 1, 2, 5, 3, 6, 4}}};
-    for (const auto& [kinds, id] : cases) {
+    for (const auto& one : cases) {
+        const char* const kinds = one.first;
+        const std::vector<int>& id = one.second;
         CAPTURE(kinds);
         const golden::file f = with(folder, kinds);
         std::vector<double> once(id.begin(), id.end()), twice, rows;

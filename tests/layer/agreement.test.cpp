@@ -50,7 +50,8 @@ template <class S, class Model> void compare_derived() {
     const auto token = test::first_tokens(test::few ? 9 : 200);
     const guild::layer<Model, S, reference> plain{w};
     const guild::layer<Model, S, eigen> fast{w};
-    test::outcome expected(plain, token), found(fast, token);
+    test::outcome expected(plain, token);
+    test::outcome found(fast, token);
     CHECK(deviation(found, expected) < (std::is_same_v<S, double> ? 2e-14 : 5e-6));
     CHECK(static_cast<double>(std::abs(found.loss - expected.loss)) <= 1e-5 * static_cast<double>(std::abs(expected.loss)));
 }

@@ -141,7 +141,8 @@ TEST_CASE("a small layer: what is too deep, has biases or is too large is left t
 
 TEST_CASE("a packed router: few rows of any number of outputs, where they are, gathered and scaled") {
     const guild::backend::eigen<> b;
-    for (const auto& [P, depth] : {std::array{7L, 256L}, {7L, 300L}, {1023L, 3L}, {1024L, 3L}, {1025L, 3L}, {2000L, 5L}}) {
+    for (const auto& shape : {std::array{7L, 256L}, {7L, 300L}, {1023L, 3L}, {1024L, 3L}, {1025L, 3L}, {2000L, 5L}}) {
+        const long P = shape[0], depth = shape[1];
         CAPTURE(P);
         CAPTURE(depth);
         test::matrix<float> router(P, depth);
