@@ -10,6 +10,11 @@
 
 namespace guild::inline v0 {
 
+namespace detail {
+/// The number below 1.
+template <class R> inline constexpr R below_one = 1 - std::numeric_limits<R>::epsilon() / 2;  // a variable: device code calls no function of the host
+}  // namespace detail
+
 /// One token, as one stage sees it: read only.
 template <class S> struct token {
     using real = real_t<S>;              ///< what decisions compare
@@ -28,7 +33,7 @@ template <class S> struct token {
 
     /// Random number i of this token in [0, 1), where a double that `real` rounds to 1 is the number below; `stream` names who asks.
     GUILD_HOST_DEVICE real uniform(int stream, int i) const {
-        constexpr real most = 1 - std::numeric_limits<real>::epsilon() / 2;
+        constexpr real most = detail::below_one<real>;
         const auto* const g = given(stream, i);
         const real u = static_cast<real>(g ? g->value[index * g->count + i] : guild::uniform(seed, stream, position, i));
         return u > most ? most : u;
