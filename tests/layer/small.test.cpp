@@ -37,8 +37,8 @@ template <class Gate> struct small_layer {
     packed weights;
     guild::layer<model, guild::packed<float>, backend> layer;
 
-    explicit small_layer(const guild::weights<model>& w) : weights(w, w.model), layer(weights) {}
-    explicit small_layer(const guild::config& c) : small_layer(drawn(c)) {}
+    explicit small_layer(const guild::weights<model>& w, const backend& b = {}) : weights(w, w.model, b), layer(weights, b) {}
+    explicit small_layer(const guild::config& c, const backend& b = {}) : small_layer(drawn(c), b) {}
     explicit small_layer(int shared, int top_k = 2, guild::residual residual = guild::residual::none, int zero = 0)
         : small_layer(guild::random_weights<model>(
               3, {.config = {.hidden = H, .expert_hidden = 24, .routed_experts = 7, .top_k = top_k, .shared_experts = shared},
@@ -106,12 +106,12 @@ TEST_CASE("a small layer: holes, padding, every number of experts, and what such
 
 TEST_CASE("a small layer: what is too deep, has biases or is too large is left to others, and few rows of the largest go alone") {
     guild::workspace<float> ws;
-    const auto run = [&](const guild::config& c, bool alone, std::initializer_list<long> counts) {
+    const auto run = [&](const guild::config& c, bool alone, std::initializer_list<long> counts, guild::cpu::arithmetic by = {}) {
         CAPTURE(c.hidden);
         CAPTURE(c.expert_hidden);
         CAPTURE(c.expert_bias);
         CAPTURE(c.shared_bias);
-        const small_layer<guild::deepseek_moe_gate> s(c);
+        const small_layer<guild::deepseek_moe_gate> s(c, guild::backend::eigen<>(guild::serial{}, by));
         for (const long T : counts) {
             CAPTURE(T);
             tokens b(20, T, c.hidden);
@@ -131,6 +131,8 @@ TEST_CASE("a small layer: what is too deep, has biases or is too large is left t
     run({.hidden = 24, .expert_hidden = 24, .routed_experts = 7, .top_k = 2, .shared_experts = 1, .shared_bias = true}, false, each_count);
     run({.hidden = 24, .expert_hidden = 24, .routed_experts = 7, .top_k = 2, .shared_experts = 1, .expert_bias = true, .shared_bias = true}, false,
         each_count);
+    run({.hidden = 24, .expert_hidden = 24, .routed_experts = 7, .top_k = 2, .shared_experts = 1}, false, each_count,
+        guild::cpu::arithmetic::bf16_rows);  // rounds
     // The deepest: 256 numbers.
     run({.hidden = 256, .expert_hidden = 32, .routed_experts = 9, .top_k = 1}, true, {1});
     run({.hidden = 16, .expert_hidden = 256, .routed_experts = 3, .top_k = 1}, true, {1, 2});
