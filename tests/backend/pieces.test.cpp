@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdint>
 #include <vector>
 
 #include "machines.hpp"
@@ -76,6 +77,7 @@ TEST_CASE("sums of as many panels as are taken together fit, for every number of
                 const cpu::strategy how{m.kernels->level, arithmetic::fp32, &m.kernels->fp32};
                 const cpu::packed_matrix<float> w(how, m.kernels->columns, 2, outputs, depth, 1);
                 const cpu::layout& l = w.shape();
+                CHECK(reinterpret_cast<std::uintptr_t>(w.begin(0)) % 64 == 0);
                 for (long rows = 1; rows <= 300; ++rows) {
                     const long together = cpu::detail::panels_together(l, rows);
                     CHECK(together % l.wide() == 0);

@@ -1,4 +1,6 @@
 #pragma once
+#include <support/sanitized.hpp>
+
 #include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -10,21 +12,9 @@
 
 namespace test {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool own_stack = false;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-inline constexpr bool own_stack = false;
-#else
-inline constexpr bool own_stack = true;
-#endif
-#else
-inline constexpr bool own_stack = true;  ///< frames are what the compiler makes of them, without a sanitizer's
-#endif
-
 /// Bytes of the stack that f takes, of a thread that has so many, and where it takes more dies.
 template <class F> long stack_of(std::size_t size, F f) {
-    if (!own_stack) return f(), 0;
+    if (GUILD_TEST_SANITIZED) return f(), 0;
     const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
     void* const all = mmap(nullptr, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (all == MAP_FAILED || mprotect(all, page, PROT_NONE) != 0) throw std::runtime_error("no memory for a stack");
