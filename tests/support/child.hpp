@@ -8,17 +8,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// Sanitizers: that of threads ends a process that was forked among threads when it starts one, that of addresses has a malloc that may be locked in
-// a child.
-#if defined(__SANITIZE_THREAD__)
-#define GUILD_TEST_NO_FORK
-#elif defined(__SANITIZE_ADDRESS__)
-#define GUILD_TEST_NO_MALLOC_AT_FORK
+// Of a process that was forked among threads, the sanitizer of threads ends the one that starts a thread, and that of addresses has a malloc that
+// another thread may have locked.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define GUILD_TEST_NO_FORK_AMONG_THREADS
 #elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define GUILD_TEST_NO_FORK
-#elif __has_feature(address_sanitizer)
-#define GUILD_TEST_NO_MALLOC_AT_FORK
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define GUILD_TEST_NO_FORK_AMONG_THREADS
 #endif
 #endif
 
