@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdarg>
 #include <cstdio>
 #include <span>
 #include <string>
@@ -28,12 +29,14 @@ struct trouble {
     int code = 0;                        ///< how it fails
     bool ends = false;                   ///< the process ends instead
     std::size_t most = ~std::size_t{0};  ///< bytes that a write or a read moves
+    bool all_named = false;              ///< the file system knows no files without a name
     int interruptions = 0;               ///< writes or reads that a signal interrupts before anything is moved
 };
 trouble now;
 bool watching = false;
 std::vector<std::string> asked;  ///< "write", "fsync file", "fsync folder", ...
 ::mode_t widest = 0;             ///< mode of the file while it is written
+std::vector<::mode_t> made;      ///< modes that files with a name were made with
 
 /// Whether this call fails.
 bool fails(const std::string& call) {
@@ -62,6 +65,18 @@ int fsync(int fd) { return fails("fsync " + kind(fd)) ? -1 : static_cast<int>(::
 int fchmod(int fd, ::mode_t mode) noexcept { return fails("fchmod") ? -1 : static_cast<int>(::syscall(SYS_fchmod, fd, mode)); }
 int renameat(int from_folder, const char* from, int to_folder, const char* to) noexcept {
     return fails("rename") ? -1 : static_cast<int>(::syscall(SYS_renameat2, from_folder, from, to_folder, to, 0));
+}
+int openat(int folder, const char* name, int how, ...) {
+    std::va_list rest;
+    va_start(rest, how);
+    const auto mode = (how & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(rest, ::mode_t) : 0;
+    va_end(rest);
+    if (watching && (how & O_CREAT) != 0) made.push_back(mode);
+    if (watching && now.all_named && (how & O_TMPFILE) == O_TMPFILE) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    return static_cast<int>(::syscall(SYS_openat, folder, name, how, mode));
 }
 int close(int fd) {
     const bool file = watching && kind(fd) == "file";
@@ -96,6 +111,7 @@ std::string error(const std::filesystem::path& path, std::size_t count = 300, tr
     now = with;
     asked.clear();
     widest = 0;
+    made.clear();
     watching = true;
     const std::string text = file_error_of(path, [&] { writer.write(path); });
     watching = false;
@@ -125,6 +141,34 @@ TEST_CASE("safetensors_writer: bytes, mode, disk, name and the disk again, in th
     CHECK(error(folder / "w") == "no error");
     CHECK(asked == calls{"write", "write", "write", "fsync file", "close", "rename", "fsync folder"});
     ::umask(mask);
+}
+
+TEST_CASE("safetensors_writer: a new file has no name while it is written, where the file system knows such files, and ends with umask's mode") {
+    const temporary_folder folder;
+    const int nameless = ::open(folder.path.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+    const bool known = nameless >= 0;
+    if (known) ::close(nameless);
+    else MESSAGE("this file system knows no files without a name");
+    const ::mode_t before = ::umask(0);
+    for (const ::mode_t mask : {0U, 022U, 077U, 0177U}) {
+        CAPTURE(mask);
+        ::umask(mask);
+        for (const bool all_named : {false, true}) {
+            trouble t;
+            t.all_named = all_named;
+            const auto path = folder / (all_named ? "named" : "nameless");
+            CHECK(error(path, 300, t) == "no error");
+            if (known && !all_named) CHECK(made == std::vector<::mode_t>{0600});
+            struct stat status {};
+            CHECK(::stat(path.c_str(), &status) == 0);
+            CHECK((status.st_mode & 07777) == (0666 & ~mask));
+            CHECK(files_in(folder.path) == 1);
+            CHECK(error(path, 300, t) == "no error");  // replaced: its mode is known
+            CHECK(made == std::vector<::mode_t>{0600});
+            std::filesystem::remove(path);
+        }
+    }
+    ::umask(before);
 }
 
 TEST_CASE("safetensors_writer: whatever call fails, the error says so, the older file is as it was, and nothing is left behind or open") {

@@ -143,6 +143,7 @@ const std::vector<hostile> hostiles{
     one("F32", "[2]", "[8]", 8, "tensor 'w': data_offsets is [8], expected [begin, end]"),
     one("F32", "[2]", "[0,8,8]", 8, "tensor 'w': data_offsets is [0, 8, 8], expected [begin, end]"),
     one("F32", "[2]", "[8,0]", 8, "tensor 'w': data_offsets is [8, 0], expected [begin, end]"),
+    one("F32", "[2]", "[0,1,2,3,4,5,6,7]", 8, "tensor 'w': data_offsets is [0, 1, 2, 3, 4, 5, 6, 7], expected [begin, end]"),
     one("F32", "[2]", "[0,9,0,0,0,0,0,0,0,0]", 8, "tensor 'w': data_offsets is [0, 9, 0, 0, 0, 0, 0, 0, ...] (10 numbers), expected [begin, end]"),
     one("F32", "[2]", "[-8,0]", 8, "tensor 'w': data_offsets holds -8, expected whole numbers"),
     one("F32", "[2]", "[0,12]", 12, "tensor 'w': data_offsets is [0, 12], 12 bytes, expected 8 for F32 [2]"),

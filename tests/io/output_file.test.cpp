@@ -84,13 +84,17 @@ TEST_CASE("safetensors_writer: owner and group are kept where the system allows 
     const temporary_folder folder;
     struct stat status {};
     const auto path = put(folder / "w", "an older file");
-    REQUIRE(::chown(path.c_str(), 12345, 54321) == 0);
-    REQUIRE(::chmod(path.c_str(), 06750) == 0);
-    CHECK(error(path) == "no error");
-    REQUIRE(::stat(path.c_str(), &status) == 0);
-    CHECK(status.st_uid == 12345);
-    CHECK(status.st_gid == 54321);
-    CHECK(mode_of(path) == 06750);
+    for (const auto& [user, group] :
+         {std::pair{::geteuid(), ::gid_t{54321}}, std::pair{::uid_t{12345}, ::getegid()}, std::pair{::uid_t{12345}, ::gid_t{54321}}})
+        for (const ::mode_t mode : {0600U, 0640U, 06750U}) {
+            REQUIRE(::chown(path.c_str(), user, group) == 0);
+            REQUIRE(::chmod(path.c_str(), mode) == 0);
+            CHECK(error(path) == "no error");
+            REQUIRE(::stat(path.c_str(), &status) == 0);
+            CHECK(status.st_uid == user);
+            CHECK(status.st_gid == group);
+            CHECK(mode_of(path) == mode);
+        }
 
     REQUIRE(::chmod(folder.path.c_str(), 0777) == 0);
     CHECK(of_a_child([&](int) -> std::string {
