@@ -234,3 +234,13 @@ TEST_CASE("int4 and mxfp4: the even column is the low half of a byte, a row of o
     CHECK(quantise<mxfp4>(stack<const float>{small, 5, 5}, 1, 1, 5).scale == std::vector{e8m0{126}});
     CHECK(quantise<mxfp4>(stack<const float>{small, 5, 5}, 1, 1, 5).data == std::vector<std::uint8_t>{0x52, 0x4e, 0x06});
 }
+
+TEST_CASE("int8: no code is -128, where the scale is as small as numbers go and rounds too") {
+    numbers n(1, 2, 3);
+    for (const long most : {127L, 128L, 143L, 190L}) {
+        CAPTURE(most);
+        const float size = static_cast<float>(most) * std::numeric_limits<float>::denorm_min();
+        n.all = {size, -size, 0, -size, size, 0};
+        CHECK(n.stored<int8>().data == std::vector<std::int8_t>{127, -127, 0, -127, 127, 0});
+    }
+}
