@@ -85,7 +85,8 @@ template <class Executor = serial> struct eigen : reference {
             m.fill(*kernels_, 0, p, [&](int j) { return p * kernels_->columns + j < P ? router.row(0, p * kernels_->columns + j) : nullptr; });
         return m;
     }
-    /// Throws argument_error if a network is packed for another instruction set or another arithmetic than this backend's.
+    /// Throws argument_error if a network is packed for another instruction set or another arithmetic than this backend's. The functions below take
+    /// networks that have passed, which a layer sees to once a call.
     template <class Format> void check(const cpu::packed_network<Format>& w) const {
         fitting(w.up);
         if (w.up.computed().by != arithmetic_)
@@ -102,24 +103,18 @@ template <class Executor = serial> struct eigen : reference {
     template <class Act, class Format>
     void expert_up(const Act& act, const groups<float>& g, view<const float> x, const cpu::packed_network<Format>& w, view<float> h,
                    view<float> a) const {
-        check(w);
         cpu::expert_up(*kernels_, *this, act, g, x, w, h, a);
     }
     template <class Format>
     void expert_down(const groups<float>& g, view<const float> a, const cpu::packed_network<Format>& w, const plan& p, const float* weight,
                      view<float> y) const {
-        check(w);
         cpu::expert_down(*kernels_, *this, g, a, w, p, weight, y);
     }
 
     /// Up to how many rows in all go one by one through experts, each token through its own alone; 0: none.
     template <std::same_as<swiglu> Act> long few_rows(const Act&, const cpu::packed_network<float>& w) const { return w.few_rows(); }
-    void network_by_rows(view<const float> x, const cpu::packed_network<float>& w, view<float> y) const {
-        check(w);
-        cpu::network_by_rows(*kernels_, x, w, y);
-    }
+    void network_by_rows(view<const float> x, const cpu::packed_network<float>& w, view<float> y) const { cpu::network_by_rows(*kernels_, x, w, y); }
     void experts_by_rows(view<const float> x, const cpu::packed_network<float>& w, const choice<float>& chosen, view<float> y) const {
-        check(w);
         cpu::experts_by_rows(*kernels_, x, w, chosen, y);
     }
 

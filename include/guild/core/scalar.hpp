@@ -40,11 +40,15 @@ template <class S> GUILD_HOST_DEVICE constexpr S not_vanishing(S x) {
 }
 }  // namespace detail
 
-/// 1 / (1 + e^-x), 0 where it is below the smallest normal number.
+/// 1 / (1 + e^-x). Under -ffast-math 0 where it is below the smallest normal number: e^-x overflows there, and infinity has no reciprocal.
 template <class S> GUILD_HOST_DEVICE S logistic(S x) {
+#ifdef __FAST_MATH__
     const S held = detail::not_vanishing(x);
     const bool vanishes = value(x) < value(held);
     return S(1) / (S(1) + exp(-held)) * S(static_cast<real_t<S>>(!vanishes));  // a product, which threads no branch through a loop
+#else
+    return S(1) / (S(1) + exp(-x));
+#endif
 }
 /// log(1 + e^x), exact for every x: above 0 as x + log(1 + e^-x).
 template <class S> GUILD_HOST_DEVICE S softplus(S x) { return value(x) > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }

@@ -33,10 +33,16 @@ inline floats one_and_exponential(floats x) {
     p = madd(as<floats>(as<vec::reg>(p * r)), r, r) + all(1.f);
     return madd(p + p, as<floats>(as<uints>(shifted) << 23), all(1.f));
 }
+/// 1 / (1 + e^-x) by that sum, and how much less than 1 it is. As guild::logistic 0 under -ffast-math where e^-x overflows, and the rest 0 where the
+/// sum is 1, whose reciprocal is only near 1.
+#ifdef __FAST_MATH__
 inline floats unless(ints mask, floats v) { return as<floats>(as<uints>(v) & ~as<uints>(mask)); }
-/// 1 / (1 + e^-x) by that sum; as guild::logistic 0 where it is below the smallest normal number: there e^-x overflows, which under -ffast-math has
-/// no reciprocal.
 inline floats sigmoid(floats x, floats sum) { return unless(as<ints>(x < all(-87.3365448f)), 1.f / sum); }
+inline floats rest_of(floats s, floats sum) { return unless(as<ints>(sum == all(1.f)), 1.f - s); }
+#else
+inline floats sigmoid(floats, floats sum) { return 1.f / sum; }
+inline floats rest_of(floats s, floats) { return 1.f - s; }
+#endif
 inline floats sigmoid(floats x) { return sigmoid(x, one_and_exponential(-x)); }
 
 /// f(numbers from i on) for vectors of n numbers, the last one filled with zeros.
@@ -79,8 +85,7 @@ inline void swiglu(const float* g, const float* u, long rows, long stride, long 
 inline void swiglu_gradient(const float* g, const float* u, const float* d, long n, float* d_g, float* d_u) {
     each_vector<3, 2>({g, u, d}, n, {d_g, d_u}, [](const floats* x, floats* y) {
         const floats sum = one_and_exponential(-x[0]), s = sigmoid(x[0], sum), gs = x[0] * s;
-        const floats rest = unless(as<ints>(sum == all(1.f)), 1.f - s);  // 0, also by a reciprocal that is only near 1
-        y[0] = x[2] * x[1] * madd(gs, rest, s);
+        y[0] = x[2] * x[1] * madd(gs, rest_of(s, sum), s);
         y[1] = x[2] * gs;
     });
 }
