@@ -6,7 +6,7 @@
 #include <thread>
 #include <vector>
 
-#include "limits.hpp"
+#include <support/limits.hpp>
 
 // What this machine can do at most, on one thread and on all: arithmetic by every kind of instruction that it has, and reading
 // and copying at every level of memory. All probes run in turn, round after round; printed are the median and the best of the rounds.

@@ -35,9 +35,11 @@ set(DOXYGEN_EXCLUDE
     backend/cpu/one_row.hpp backend/cpu/order.hpp backend/cpu/packed_matrix.hpp backend/cpu/packed_network.hpp backend/cpu/products.hpp
     backend/cpu/regions.hpp backend/cpu/share.hpp backend/cpu/strategy.hpp backend/cpu/sweep.hpp backend/cpu/table.hpp
     backend/gemm.hpp backend/tile.hpp
-    core/adjoints.hpp core/check.hpp core/check_weights.hpp core/exp.hpp core/finite.hpp core/in_use.hpp core/lender.hpp core/minifloat.hpp
-    core/parts.hpp core/present.hpp core/room.hpp core/rule.hpp core/scratch.hpp core/steps.hpp core/variable.hpp
-    gate/adjoint.hpp gate/lanes.hpp gate/order.hpp gate/warp.hpp)
+    core/exp.hpp core/finite.hpp core/in_use.hpp core/present.hpp core/room.hpp core/rule.hpp core/scratch.hpp core/variable.hpp
+    format/minifloat.hpp
+    gate/adjoint.hpp gate/lanes.hpp gate/order.hpp gate/warp.hpp
+    step/check.hpp step/combine.hpp step/dispatch.hpp step/expert.hpp step/gate.hpp step/lender.hpp step/losses.hpp step/parts.hpp step/shared.hpp
+    weights/check.hpp)
 list(TRANSFORM DOXYGEN_EXCLUDE PREPEND ${PROJECT_SOURCE_DIR}/include/guild/)
 
 # Names in detail are nobody's but the library's; the equality of values is memberwise; a policy that is differentiated meets `dual` as a scalar

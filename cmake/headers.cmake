@@ -36,15 +36,12 @@ set(guild_headers
     include/guild/backend/cpu/table.hpp
     include/guild/backend/eigen.hpp
     include/guild/backend/gemm.hpp
-    include/guild/backend/groups.hpp
     include/guild/backend/reference.hpp
     include/guild/backend/tile.hpp
     include/guild/balance/adjoint.hpp
     include/guild/balance/bias.hpp
     include/guild/balance/device_losses.hpp
-    include/guild/balance/heat_map.hpp
     include/guild/balance/heterogeneous_loss.hpp
-    include/guild/balance/load.hpp
     include/guild/balance/load_average.hpp
     include/guild/balance/losses.hpp
     include/guild/balance/noisy_load_loss.hpp
@@ -52,95 +49,81 @@ set(guild_headers
     include/guild/balance/schedule.hpp
     include/guild/balance/sequence_losses.hpp
     include/guild/balance/spread_losses.hpp
-    include/guild/balance/telemetry.hpp
     include/guild/balance/weight_losses.hpp
-    include/guild/combine/mixture_objectives.hpp
     include/guild/combine/residual.hpp
     include/guild/combine/weighted_sum.hpp
     include/guild/concepts.hpp
     include/guild/config.hpp
-    include/guild/core/adjoints.hpp
     include/guild/core/batch.hpp
-    include/guild/core/bf16.hpp
     include/guild/core/buffer.hpp
-    include/guild/core/check.hpp
-    include/guild/core/check_weights.hpp
-    include/guild/core/convert.hpp
     include/guild/core/error.hpp
     include/guild/core/exp.hpp
     include/guild/core/finite.hpp
-    include/guild/core/fp8.hpp
     include/guild/core/functions.hpp
-    include/guild/core/half.hpp
     include/guild/core/host_device.hpp
     include/guild/core/huge_pages.hpp
     include/guild/core/in_use.hpp
-    include/guild/core/int4.hpp
-    include/guild/core/int8.hpp
-    include/guild/core/lender.hpp
-    include/guild/core/minifloat.hpp
-    include/guild/core/mxfp4.hpp
-    include/guild/core/packed_weights.hpp
-    include/guild/core/parts.hpp
     include/guild/core/present.hpp
-    include/guild/core/quantise.hpp
     include/guild/core/random.hpp
-    include/guild/core/random_weights.hpp
-    include/guild/core/reserve.hpp
+    include/guild/core/rank.hpp
     include/guild/core/room.hpp
     include/guild/core/rule.hpp
     include/guild/core/scalar.hpp
-    include/guild/core/scaled.hpp
     include/guild/core/scratch.hpp
-    include/guild/core/stack.hpp
-    include/guild/core/steps.hpp
-    include/guild/core/tape.hpp
-    include/guild/core/tensors.hpp
     include/guild/core/variable.hpp
     include/guild/core/view.hpp
-    include/guild/core/weights.hpp
     include/guild/cost/layer.hpp
     include/guild/cost/paper.hpp
     include/guild/cost/transformer.hpp
     include/guild/cuda/gate.cuh
     include/guild/dispatch/choice.hpp
+    include/guild/dispatch/groups.hpp
     include/guild/dispatch/plan.hpp
     include/guild/expert/activation.hpp
     include/guild/expert/clamped.hpp
     include/guild/expert/feed_forward.hpp
     include/guild/expert/passive.hpp
     include/guild/expert/shared.hpp
+    include/guild/format/bf16.hpp
+    include/guild/format/fp8.hpp
+    include/guild/format/half.hpp
+    include/guild/format/int4.hpp
+    include/guild/format/int8.hpp
+    include/guild/format/minifloat.hpp
+    include/guild/format/mxfp4.hpp
+    include/guild/format/quantise.hpp
+    include/guild/format/scaled.hpp
+    include/guild/format/stack.hpp
     include/guild/gate/adjoint.hpp
-    include/guild/gate/balanced_assignment.hpp
-    include/guild/gate/capacity.hpp
-    include/guild/gate/choose.hpp
-    include/guild/gate/classic_gates.hpp
-    include/guild/gate/cosine.hpp
-    include/guild/gate/deepseek_gates.hpp
-    include/guild/gate/expert_choice.hpp
-    include/guild/gate/gates.hpp
-    include/guild/gate/group_limit.hpp
     include/guild/gate/input.hpp
     include/guild/gate/inspect.hpp
-    include/guild/gate/joint_shared.hpp
     include/guild/gate/lanes.hpp
-    include/guild/gate/load_penalty.hpp
-    include/guild/gate/logits.hpp
-    include/guild/gate/map.hpp
-    include/guild/gate/normalise.hpp
-    include/guild/gate/open_gates.hpp
     include/guild/gate/order.hpp
     include/guild/gate/pipeline.hpp
-    include/guild/gate/rank.hpp
-    include/guild/gate/research_gates.hpp
+    include/guild/gate/published/classic.hpp
+    include/guild/gate/published/deepseek.hpp
+    include/guild/gate/published/gates.hpp
+    include/guild/gate/published/open.hpp
+    include/guild/gate/published/research.hpp
     include/guild/gate/row.hpp
     include/guild/gate/run.hpp
-    include/guild/gate/scores.hpp
-    include/guild/gate/select.hpp
-    include/guild/gate/sparse_mixer.hpp
+    include/guild/gate/stage/balanced_assignment.hpp
+    include/guild/gate/stage/capacity.hpp
+    include/guild/gate/stage/choose.hpp
+    include/guild/gate/stage/cosine.hpp
+    include/guild/gate/stage/expert_choice.hpp
+    include/guild/gate/stage/group_limit.hpp
+    include/guild/gate/stage/joint_shared.hpp
+    include/guild/gate/stage/load_penalty.hpp
+    include/guild/gate/stage/logits.hpp
+    include/guild/gate/stage/map.hpp
+    include/guild/gate/stage/normalise.hpp
+    include/guild/gate/stage/scores.hpp
+    include/guild/gate/stage/select.hpp
+    include/guild/gate/stage/sparse_mixer.hpp
+    include/guild/gate/stage/weigh.hpp
     include/guild/gate/token.hpp
     include/guild/gate/warp.hpp
-    include/guild/gate/weigh.hpp
     include/guild/guild.hpp
     include/guild/io/dtype.hpp
     include/guild/io/file.hpp
@@ -157,7 +140,28 @@ set(guild_headers
     include/guild/parallel/thread_pool.hpp
     include/guild/presets.hpp
     include/guild/rules.hpp
-    include/guild/version.hpp)
+    include/guild/step/check.hpp
+    include/guild/step/combine.hpp
+    include/guild/step/dispatch.hpp
+    include/guild/step/expert.hpp
+    include/guild/step/gate.hpp
+    include/guild/step/lender.hpp
+    include/guild/step/losses.hpp
+    include/guild/step/objectives.hpp
+    include/guild/step/parts.hpp
+    include/guild/step/reserve.hpp
+    include/guild/step/shared.hpp
+    include/guild/step/tape.hpp
+    include/guild/telemetry/heat_map.hpp
+    include/guild/telemetry/load.hpp
+    include/guild/telemetry/numbers.hpp
+    include/guild/version.hpp
+    include/guild/weights/check.hpp
+    include/guild/weights/convert.hpp
+    include/guild/weights/packed_weights.hpp
+    include/guild/weights/random.hpp
+    include/guild/weights/tensors.hpp
+    include/guild/weights/weights.hpp)
 
 if(PROJECT_IS_TOP_LEVEL)
     file(GLOB_RECURSE forgotten CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} include/*.hpp include/*.inl include/*.cuh)

@@ -1,5 +1,5 @@
 # docs/routers.md lists every published gate as the headers have it: name and numbers, stages, source. This script makes the page from
-# include/guild/gate/*_gates.hpp and compares; `cmake -DUPDATE=ON -P tests/routers.cmake` writes it.
+# include/guild/gate/published and compares; `cmake -DUPDATE=ON -P tests/routers.cmake` writes it.
 cmake_minimum_required(VERSION 3.24)
 get_filename_component(root ${CMAKE_CURRENT_LIST_DIR}/.. ABSOLUTE)
 set(page ${root}/docs/routers.md)
@@ -20,7 +20,8 @@ macro(add_row name numbers stages)
     math(EXPR rows "${rows} + 1")
 endmacro()
 
-file(GLOB headers RELATIVE ${root} ${root}/include/guild/gate/*_gates.hpp)
+file(GLOB headers RELATIVE ${root} ${root}/include/guild/gate/published/*.hpp)
+list(FILTER headers EXCLUDE REGEX "/gates\\.hpp$")   # all of them
 list(SORT headers)
 foreach(header IN LISTS headers)
     file(READ ${root}/${header} code)

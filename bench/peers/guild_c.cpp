@@ -1,7 +1,7 @@
-#include <guild/core/convert.hpp>
-#include <guild/core/int8.hpp>
+#include <guild/format/int8.hpp>
 #include <guild/layer.hpp>
 #include <guild/parallel/thread_pool.hpp>
+#include <guild/weights/convert.hpp>
 
 #include <cstring>
 #include <memory>
@@ -10,10 +10,10 @@
 #include <type_traits>
 #include <vector>
 
-#include "../limits.hpp"
+#include <support/limits.hpp>
 
 // guild behind a C interface, for bench/peers: a mixture with DeepSeekMoE's gate, its weights borrowed from the caller in PyTorch's
-// layout, and the probes of bench/limits.hpp. A function that returns int returns 0, or 1 after an error that guild_error() tells.
+// layout, and the probes of bench/support/limits.hpp. A function that returns int returns 0, or 1 after an error that guild_error() tells.
 
 namespace {
 
@@ -203,7 +203,7 @@ int guild_zero_gradient(mixture* m) {
     return guarded([&] { zero(m->gradient()); });
 }
 
-/// The limits of now; see bench/limits.hpp.
+/// The limits of now; see bench/support/limits.hpp.
 double guild_flops(int threads, const char* format) { return bench::limits::flops(threads, format); }
 double guild_bandwidth(int threads) { return bench::limits::bandwidth(threads); }
 const char* guild_unit(const char* format) {

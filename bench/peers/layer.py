@@ -226,7 +226,7 @@ class Library:
             raise RuntimeError(self.error().decode())
 
     def limit(self, shape, batch, format, training, flops, bandwidth):
-        """Seconds that the layer takes at least, by its experts one after the other: see bench/limits.hpp."""
+        """Seconds that the layer takes at least, by its experts one after the other: see bench/support/limits.hpp."""
         rows = np.bincount(batch.ids.ravel(), minlength=shape.E).tolist() + [len(batch.x)] * shape.S
         rows = np.array(rows, np.int64)
         return self.roofline(_pointer(rows), len(rows), shape.H, shape.F, BYTES[format], training, flops, bandwidth)

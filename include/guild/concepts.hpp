@@ -1,8 +1,8 @@
 #pragma once
 #include <guild/balance/routing.hpp>
-#include <guild/backend/groups.hpp>
 #include <guild/combine/residual.hpp>
-#include <guild/core/stack.hpp>
+#include <guild/dispatch/groups.hpp>
+#include <guild/format/stack.hpp>
 #include <guild/gate/pipeline.hpp>
 
 #include <concepts>

@@ -1,11 +1,13 @@
 #pragma once
 #include <guild/backend/eigen.hpp>
-#include <guild/balance/load.hpp>
-#include <guild/core/adjoints.hpp>
-#include <guild/core/check.hpp>
-#include <guild/core/reserve.hpp>
-#include <guild/core/steps.hpp>
 #include <guild/gate/inspect.hpp>
+#include <guild/step/check.hpp>
+#include <guild/step/combine.hpp>
+#include <guild/step/expert.hpp>
+#include <guild/step/gate.hpp>
+#include <guild/step/losses.hpp>
+#include <guild/step/reserve.hpp>
+#include <guild/telemetry/load.hpp>
 
 namespace guild::inline v0 {
 

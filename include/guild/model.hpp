@@ -6,7 +6,7 @@
 #include <guild/expert/clamped.hpp>
 #include <guild/expert/passive.hpp>
 #include <guild/expert/shared.hpp>
-#include <guild/gate/gates.hpp>
+#include <guild/gate/published/gates.hpp>
 #include <guild/rules.hpp>
 
 /// What is computed. `model` fixes it at compile time, `dynamic_model` carries the same members as run-time values; every step

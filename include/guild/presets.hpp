@@ -1,7 +1,7 @@
 #pragma once
 #include <guild/balance/bias.hpp>
 #include <guild/balance/losses.hpp>
-#include <guild/gate/gates.hpp>
+#include <guild/gate/published/gates.hpp>
 #include <guild/model.hpp>
 
 /// Published mixtures, one struct each: `guild::layer<guild::deepseek_moe_16b>` is the mixture layer of that model. Those of the

@@ -1,7 +1,7 @@
 #include <guild/backend/cpu/fused.hpp>
 #include <guild/backend/cpu/one_row.hpp>
 #include <guild/backend/cpu/products.hpp>
-#include <guild/core/quantise.hpp>
+#include <guild/format/quantise.hpp>
 #include <guild/parallel/serial.hpp>
 #include <support/edge.hpp>
 #include <support/few.hpp>

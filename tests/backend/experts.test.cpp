@@ -2,7 +2,7 @@
 #include <guild/backend/cpu/one_row.hpp>
 #include <guild/backend/cpu/products.hpp>
 #include <guild/backend/reference.hpp>
-#include <guild/core/quantise.hpp>
+#include <guild/format/quantise.hpp>
 #include <guild/parallel/serial.hpp>
 #include <support/few.hpp>
 #include <support/matrix.hpp>

@@ -46,7 +46,7 @@
 #include <guild/balance/load_average.hpp>
 #include <guild/balance/losses.hpp>
 #include <guild/balance/schedule.hpp>
-#include <guild/gate/load_penalty.hpp>
+#include <guild/gate/stage/load_penalty.hpp>
 #include <guild/model.hpp>
 
 #include <limits>

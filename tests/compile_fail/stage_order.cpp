@@ -36,7 +36,7 @@
 // expect: guild::model: a stage of the gate weighs or drops experts
 // expect: guild::model: a stage of the gate shapes a ranking
 #include <guild/balance/losses.hpp>
-#include <guild/gate/load_penalty.hpp>
+#include <guild/gate/stage/load_penalty.hpp>
 #include <guild/model.hpp>
 
 // Stages in an order that does nothing, and the siblings of each that do something, which compile.

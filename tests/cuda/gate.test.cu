@@ -1,5 +1,5 @@
 #include <guild/cuda/gate.cuh>
-#include <guild/gate/gates.hpp>
+#include <guild/gate/published/gates.hpp>
 
 #include <doctest/doctest.h>
 #include <support/gate_case.hpp>

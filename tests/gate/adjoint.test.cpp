@@ -1,5 +1,5 @@
-#include <guild/gate/gates.hpp>
-#include <guild/gate/load_penalty.hpp>
+#include <guild/gate/published/gates.hpp>
+#include <guild/gate/stage/load_penalty.hpp>
 
 #include <doctest/doctest.h>
 #include <support/draws.hpp>

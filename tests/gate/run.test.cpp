@@ -1,5 +1,5 @@
-#include <guild/gate/gates.hpp>
 #include <guild/gate/inspect.hpp>
+#include <guild/gate/published/gates.hpp>
 #include <guild/gate/run.hpp>
 
 #include <doctest/doctest.h>

@@ -1,4 +1,4 @@
-#include <guild/gate/gates.hpp>
+#include <guild/gate/published/gates.hpp>
 
 #include <doctest/doctest.h>
 #include <support/gate_run.hpp>

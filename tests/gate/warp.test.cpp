@@ -1,4 +1,4 @@
-#include <guild/gate/gates.hpp>
+#include <guild/gate/published/gates.hpp>
 #include <guild/gate/warp.hpp>
 
 #include <doctest/doctest.h>

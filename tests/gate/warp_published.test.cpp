@@ -1,5 +1,5 @@
-#include <guild/gate/gates.hpp>
-#include <guild/gate/research_gates.hpp>
+#include <guild/gate/published/gates.hpp>
+#include <guild/gate/published/research.hpp>
 
 #include <doctest/doctest.h>
 #include <support/gate_case.hpp>

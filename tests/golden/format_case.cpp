@@ -1,9 +1,9 @@
-#include <guild/core/convert.hpp>
-#include <guild/core/fp8.hpp>
-#include <guild/core/half.hpp>
-#include <guild/core/int4.hpp>
-#include <guild/core/int8.hpp>
-#include <guild/core/mxfp4.hpp>
+#include <guild/format/fp8.hpp>
+#include <guild/format/half.hpp>
+#include <guild/format/int4.hpp>
+#include <guild/format/int8.hpp>
+#include <guild/format/mxfp4.hpp>
+#include <guild/weights/convert.hpp>
 
 #include <golden/report.hpp>
 

@@ -1,6 +1,6 @@
 #pragma once
 #include <guild/backend/reference.hpp>
-#include <guild/gate/gates.hpp>
+#include <guild/gate/published/gates.hpp>
 #include <guild/gate/run.hpp>
 
 #include <golden/report.hpp>

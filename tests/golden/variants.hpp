@@ -1,5 +1,5 @@
 #pragma once
-#include <guild/gate/gates.hpp>
+#include <guild/gate/published/gates.hpp>
 
 /// Gates of files that are a published gate with one constant or stage changed.
 namespace golden {

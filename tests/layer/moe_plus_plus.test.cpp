@@ -1,7 +1,7 @@
 #include <support/gradient.hpp>
 #include <support/policies.hpp>
 
-#include <guild/gate/capacity.hpp>
+#include <guild/gate/stage/capacity.hpp>
 
 // MoE++: experts that blend x with a vector, logits that go from layer to layer, a loss and a capacity by kind; gradients through three
 // layers in a row, and a plain transcription.

@@ -2,7 +2,7 @@
 #include <support/left_behind.hpp>
 #include <support/matrix.hpp>
 
-#include <guild/core/random_weights.hpp>
+#include <guild/weights/random.hpp>
 
 #include <doctest/doctest.h>
 

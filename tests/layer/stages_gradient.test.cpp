@@ -1,13 +1,13 @@
 #include <support/gradient.hpp>
 #include <support/policies.hpp>
 
-#include <guild/gate/capacity.hpp>
-#include <guild/gate/choose.hpp>
-#include <guild/gate/expert_choice.hpp>
-#include <guild/gate/logits.hpp>
-#include <guild/gate/normalise.hpp>
-#include <guild/gate/scores.hpp>
-#include <guild/gate/sparse_mixer.hpp>
+#include <guild/gate/stage/capacity.hpp>
+#include <guild/gate/stage/choose.hpp>
+#include <guild/gate/stage/expert_choice.hpp>
+#include <guild/gate/stage/logits.hpp>
+#include <guild/gate/stage/normalise.hpp>
+#include <guild/gate/stage/scores.hpp>
+#include <guild/gate/stage/sparse_mixer.hpp>
 
 // The stages that no published gate of the library is made of, several in one gate.
 

@@ -1,7 +1,7 @@
 #pragma once
 #include <guild/gate/pipeline.hpp>
-#include <guild/gate/select.hpp>
-#include <guild/gate/weigh.hpp>
+#include <guild/gate/stage/select.hpp>
+#include <guild/gate/stage/weigh.hpp>
 
 /// Stages of a user that compare and call functions, on scores with extra logits and on weights; no adjoints.
 struct compares {

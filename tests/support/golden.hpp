@@ -1,6 +1,6 @@
 #pragma once
 #include <guild/core/error.hpp>
-#include <guild/gate/rank.hpp>
+#include <guild/core/rank.hpp>
 
 #include <algorithm>
 #include <cmath>

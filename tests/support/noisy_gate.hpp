@@ -1,7 +1,7 @@
 #pragma once
 #include <guild/gate/pipeline.hpp>
-#include <guild/gate/select.hpp>
-#include <guild/gate/weigh.hpp>
+#include <guild/gate/stage/select.hpp>
+#include <guild/gate/stage/weigh.hpp>
 
 /// A gate with everything a stage may ask for: E extra logits, learned numbers, random draws. In the manner of noisy top-k gating
 /// (Shazeer et al. 2017, arXiv:1701.06538, eq. 4), with a learned offset per expert and a learned factor in front of all.

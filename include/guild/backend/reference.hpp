@@ -1,7 +1,7 @@
 #pragma once
-#include <guild/backend/groups.hpp>
-#include <guild/core/stack.hpp>
 #include <guild/core/view.hpp>
+#include <guild/dispatch/groups.hpp>
+#include <guild/format/stack.hpp>
 #include <guild/parallel/serial.hpp>
 
 /// A backend is three matrix products over groups of rows, and a loop. Router, routed experts and shared experts are all calls

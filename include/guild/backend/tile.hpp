@@ -1,9 +1,9 @@
 #pragma once
 #include <guild/backend/gemm.hpp>
-#include <guild/backend/groups.hpp>
 #include <guild/core/room.hpp>
-#include <guild/core/stack.hpp>
 #include <guild/core/view.hpp>
+#include <guild/dispatch/groups.hpp>
+#include <guild/format/stack.hpp>
 
 #include <algorithm>
 #include <concepts>

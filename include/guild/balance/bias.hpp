@@ -1,5 +1,5 @@
 #pragma once
-#include <guild/gate/select.hpp>
+#include <guild/gate/stage/select.hpp>
 
 namespace guild::inline v0 {
 

@@ -1,5 +1,5 @@
 #pragma once
-#include <guild/gate/load_penalty.hpp>
+#include <guild/gate/stage/load_penalty.hpp>
 
 namespace guild::inline v0 {
 

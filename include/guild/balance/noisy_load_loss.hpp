@@ -1,6 +1,6 @@
 #pragma once
 #include <guild/balance/weight_losses.hpp>
-#include <guild/gate/logits.hpp>
+#include <guild/gate/stage/logits.hpp>
 
 namespace guild::inline v0 {
 

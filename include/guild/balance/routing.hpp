@@ -1,9 +1,9 @@
 #pragma once
 #include <guild/core/batch.hpp>
+#include <guild/core/rank.hpp>
 #include <guild/core/scratch.hpp>
-#include <guild/core/stack.hpp>
 #include <guild/core/view.hpp>
-#include <guild/gate/rank.hpp>
+#include <guild/format/stack.hpp>
 
 #include <span>
 

@@ -1,7 +1,7 @@
 #pragma once
 #include <guild/core/error.hpp>
+#include <guild/core/rank.hpp>
 #include <guild/dispatch/choice.hpp>
-#include <guild/gate/rank.hpp>
 
 namespace guild::inline v0 {
 

@@ -1,7 +1,7 @@
 #pragma once
-#include <guild/backend/groups.hpp>
-#include <guild/core/stack.hpp>
 #include <guild/core/view.hpp>
+#include <guild/dispatch/groups.hpp>
+#include <guild/format/stack.hpp>
 
 /// Step 3 of 4, expert: feed-forward networks over groups of rows, routed and shared alike.
 ///

@@ -1,7 +1,7 @@
 #pragma once
 #include <guild/core/functions.hpp>
+#include <guild/core/rank.hpp>
 #include <guild/gate/lanes.hpp>
-#include <guild/gate/rank.hpp>
 
 #include <cstddef>
 #include <cstdint>

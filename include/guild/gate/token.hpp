@@ -2,8 +2,8 @@
 #include <guild/core/batch.hpp>
 #include <guild/core/buffer.hpp>
 #include <guild/core/random.hpp>
+#include <guild/core/rank.hpp>
 #include <guild/core/scalar.hpp>
-#include <guild/gate/rank.hpp>
 
 #include <algorithm>
 #include <limits>

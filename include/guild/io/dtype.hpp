@@ -1,5 +1,5 @@
 #pragma once
-#include <guild/core/bf16.hpp>
+#include <guild/format/bf16.hpp>
 
 #include <array>
 #include <concepts>

@@ -1,7 +1,7 @@
 #pragma once
 #include <guild/backend/cpu/packed_network.hpp>
+#include <guild/core/rank.hpp>
 #include <guild/dispatch/choice.hpp>
-#include <guild/gate/rank.hpp>
 
 /// Layers so small, and rows so few, that calls, threads and gathered rows would cost more than the products: each token goes alone through its
 /// experts, with the bits that fused.hpp gives it.

@@ -1,6 +1,6 @@
 #pragma once
 #include <guild/backend/cpu/table.hpp>
-#include <guild/core/bf16.hpp>
+#include <guild/format/bf16.hpp>
 
 #include <algorithm>
 #include <bit>

@@ -1,7 +1,7 @@
 #pragma once
 #include <guild/backend/cpu/packed_matrix.hpp>
 #include <guild/backend/cpu/share.hpp>
-#include <guild/core/weights.hpp>
+#include <guild/weights/weights.hpp>
 
 #include <vector>
 

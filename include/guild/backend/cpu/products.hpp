@@ -3,7 +3,7 @@
 #include <guild/backend/cpu/strategy.hpp>
 #include <guild/backend/cpu/sweep.hpp>
 #include <guild/core/room.hpp>
-#include <guild/core/stack.hpp>
+#include <guild/format/stack.hpp>
 
 #include <concepts>
 

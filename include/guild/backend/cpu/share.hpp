@@ -1,5 +1,5 @@
 #pragma once
-#include <guild/backend/groups.hpp>
+#include <guild/dispatch/groups.hpp>
 
 #include <algorithm>
 

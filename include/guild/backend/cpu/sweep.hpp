@@ -1,7 +1,7 @@
 #pragma once
 #include <guild/backend/cpu/kernels.hpp>
-#include <guild/backend/groups.hpp>
 #include <guild/core/view.hpp>
+#include <guild/dispatch/groups.hpp>
 
 #include <algorithm>
 #include <cstddef>

@@ -1,0 +1,48 @@
+#pragma once
+#include <guild/weights/packed_weights.hpp>
+
+#include <optional>
+
+namespace guild::inline v0::detail {
+
+/// What a layer keeps of its weights. Of those that own their memory the address: they may be assigned to, swapped or moved into between calls, and
+/// are checked and looked at once a call. A view is kept as it was given.
+template <class Model, class Format, class Backend> class lender {
+public:
+    using view = weights_view<Format>;
+    using place = std::optional<view>;
+    explicit lender(const weights<Model, Format>& w) : owner_(&w) {}
+    explicit lender(const view& w) : view_(w) {}
+
+    /// The weights as they are; a view of those that own their memory is made `here`.
+    const view& lend(place& here) const { return owner_ ? here.emplace(owner_->lend()) : view_; }
+    void check(const Model& m, const Backend&) const {
+        if (owner_) guild::check::owned<Format>("weights", m, *owner_);
+    }
+    /// Of whom a tape is that a forward over these weights has filled.
+    const void* identity() const { return owner_ ? static_cast<const void*>(owner_) : view_.router.data; }
+
+private:
+    const weights<Model, Format>* owner_ = nullptr;
+    view view_{};
+};
+
+template <class Model, class Format, class Backend> class lender<Model, packed<Format>, Backend> {
+public:
+    using owner = packed_weights<Model, Format, Backend>;
+    using view = typename owner::view;
+    struct place {};
+    explicit lender(const owner& w) : owner_(&w) {}
+
+    const view& lend(place&) const { return owner_->lend(); }
+    void check(const Model& m, const Backend& b) const {
+        owner_->check(m);
+        guild::check::packed(b, owner_->lend());
+    }
+    const void* identity() const { return owner_; }
+
+private:
+    const owner* owner_;
+};
+
+}  // namespace guild::inline v0::detail
