@@ -18,7 +18,7 @@
 /^    / {
     if (said == "" && $0 !~ /\/\/\/</) {
         if (FILENAME ~ /guild\/(gate|balance|expert)\// && by_contract($0)) said = "Of the contract that concepts.hpp states."
-        if (FILENAME ~ /guild\/core\/(fp8|int4|int8|mxfp4|bf16|half)\.hpp/ && of_format($0)) said = "Of the contract that core/scaled.hpp states."
+        if (FILENAME ~ /guild\/format\/(fp8|int4|int8|mxfp4|bf16|half)\.hpp/ && of_format($0)) said = "Of the contract that format/scaled.hpp states."
         if (said != "") $0 = "    /** " said " */ " substr($0, 5)
     }
     if ($0 !~ /\(.*;/ || $0 ~ /row_part/) $0 = each($0, said)
