@@ -38,7 +38,8 @@ set(DOXYGEN_EXCLUDE
     core/exp.hpp core/finite.hpp core/in_use.hpp core/present.hpp core/room.hpp core/rule.hpp core/scratch.hpp core/variable.hpp
     format/minifloat.hpp
     gate/adjoint.hpp gate/lanes.hpp gate/order.hpp gate/warp.hpp
-    step/check.hpp step/combine.hpp step/dispatch.hpp step/expert.hpp step/gate.hpp step/lender.hpp step/losses.hpp step/parts.hpp step/shared.hpp
+    step/check.hpp step/combine.hpp step/contract.hpp step/dispatch.hpp step/expert.hpp step/gate.hpp step/lender.hpp step/losses.hpp step/memory.hpp
+    step/shared.hpp
     weights/check.hpp)
 list(TRANSFORM DOXYGEN_EXCLUDE PREPEND ${PROJECT_SOURCE_DIR}/include/guild/)
 

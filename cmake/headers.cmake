@@ -36,7 +36,7 @@ set(guild_headers
     include/guild/backend/cpu/table.hpp
     include/guild/backend/eigen.hpp
     include/guild/backend/gemm.hpp
-    include/guild/backend/reference.hpp
+    include/guild/backend/host.hpp
     include/guild/backend/tile.hpp
     include/guild/balance/adjoint.hpp
     include/guild/balance/bias.hpp
@@ -142,16 +142,17 @@ set(guild_headers
     include/guild/rules.hpp
     include/guild/step/check.hpp
     include/guild/step/combine.hpp
+    include/guild/step/context.hpp
+    include/guild/step/contract.hpp
     include/guild/step/dispatch.hpp
     include/guild/step/expert.hpp
     include/guild/step/gate.hpp
     include/guild/step/lender.hpp
     include/guild/step/losses.hpp
+    include/guild/step/memory.hpp
     include/guild/step/objectives.hpp
-    include/guild/step/parts.hpp
-    include/guild/step/reserve.hpp
     include/guild/step/shared.hpp
-    include/guild/step/tape.hpp
+    include/guild/step/workspace.hpp
     include/guild/telemetry/heat_map.hpp
     include/guild/telemetry/load.hpp
     include/guild/telemetry/numbers.hpp

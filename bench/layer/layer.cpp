@@ -42,7 +42,7 @@ public:
           pool_(bench::pool(threads)),
           backend_(guild::threads{pool_}, Kind::by()),
           layer_(w, backend_),
-          parts_{plain.model, w.lend(), backend_, &w},
+          context_{plain.model, w.lend(), backend_, &w},
           tokens_(T, plain.model.config.hidden),
           y_(T, plain.model.config.hidden),
           naive_y_(T, plain.model.config.hidden),
@@ -60,11 +60,11 @@ public:
         work_.push_back(bench::work_of(plain_.model.config, layer_.load(ws).count, T_, Kind::bytes));
         probes_.sample();
         const matrix x = tokens_.copy();
-        guild::step::dispatch(parts_, ws);  // a small layer has made no plan
+        guild::step::dispatch(context_, ws);  // a small layer has made no plan
         if (!alone_) naive_time_.time([&] { bench::naive(plain_.model.config, ws.plan, ws.gate.choice).forward(plain_, x, naive_y_, pool_); });
         gate_time_.time([&] {  // the same again
-            guild::step::logits(parts_, tokens_.x(), tokens_.side(), ws);
-            guild::step::choose(parts_, T_, tokens_.side(), ws);
+            guild::step::logits(context_, tokens_.x(), tokens_.side(), ws);
+            guild::step::choose(context_, tokens_.side(), ws);
         });
         telemetry_time_.time([&] { telemetry_.add(layer_, ws); });
     }
@@ -94,7 +94,7 @@ private:
     const guild::thread_pool& pool_;
     bench::backend backend_;
     guild::layer<Model, packed, bench::backend> layer_;
-    guild::parts<Model, packed, bench::backend> parts_;
+    guild::context<Model, packed, bench::backend> context_;
     bench::tokens tokens_;
     matrix y_, naive_y_;
     guild::workspace<float> workspace_;

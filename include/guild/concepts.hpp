@@ -111,27 +111,19 @@ template <class X> concept executor = requires(const X& x) {
     x.run(1L, [](long, long) {});
 };
 
-/// Three matrix products over groups of rows and a loop. Derive from backend::reference and override what is done better; the
-/// results must not differ beyond rounding. Who rounds operands leaves those of the router as they are: its groups are `exact`. Optional members,
-/// all const:
+/// Who computes: the eight steps of a layer, and the memory they work in. Derive from backend::host, which has them in plain loops in terms of three
+/// matrix products over groups of rows and a loop, and override products, or steps that you name in `overrides`; or write all of them, for memory that
+/// is not the host's. backend/host.hpp lists what a layer asks for; results must not differ beyond rounding. Optional for packed_weights, const:
 ///
-///     expert_up(act, groups, x, network, h, a)              gather, gate and up products, activation in one; h may be null
-///     expert_down(groups, a, network, plan, weight, y)      inference: down product, times weight [T, W], y +=, in plan.row order
-///     few_rows(act, network)                                up to how many occupied slots, 0 for none, an inference through so small a network
-///                                                           takes each token alone, by network_by_rows(x, network, y), y =, and
-///                                                           experts_by_rows(x, network, choice, y), y += weight expert(x) in ascending expert id,
-///                                                           ties in ascending slot, no_expert passed over; ids have been checked
-///     pack(view of a network, E, F, H)                      its own layout, for packed_weights, which may have unpack(executor, weights of its
-///                                                           size); pack_router(view, P, H) the same of a router
-///     check(packed network)                                 throws argument_error if it is packed for another backend
-///     environment                                           a type: what the thread that calls a layer keeps while it does, such as how to round
-///     activation(act, gate, up, n, out), activation_gradient(act, gate, up, d, n, d_gate, d_up)     for activations that it knows
-template <class B>
-concept compute_backend = requires(const B& b, const groups<float>& g, view<const float> a, view<float> c, const stack<const float>& w) {
-    b.product(g, a, w, c);
-    b.input_gradient(g, a, w, c, into::overwrite);
-    b.weight_gradient(g, a, a, stack<float>{});
-    b.each(1L, [](long, long) {});
+///     pack(view of a network, E, F, H)     its own layout, which may have unpack(executor, weights of its size); pack_router(view, P, H) the same
+///                                          of a router
+///     check_packed(packed network)         throws argument_error if it is packed for another backend
+///     packer                               a type: the backend whose packed weights it takes, where that is not its own
+template <class B> concept compute_backend = requires(const B&) {
+    typename B::template matrix<const double>;
+    typename B::template workspace<double>;
+    typename B::template tape<double>;
+    typename B::batch;
 };
 
 }  // namespace guild::inline v0

@@ -1,6 +1,7 @@
 #pragma once
 
 /// Mixture-of-Experts layers of the DeepSeekMoE family: everything that needs Eigen alone. Read layer.hpp first, concepts.hpp second.
+#include <guild/backend/eigen.hpp>
 #include <guild/balance/device_losses.hpp>
 #include <guild/balance/heterogeneous_loss.hpp>
 #include <guild/balance/load_average.hpp>

@@ -1,7 +1,7 @@
 #include <guild/backend/cpu/fused.hpp>
 #include <guild/backend/cpu/one_row.hpp>
 #include <guild/backend/cpu/products.hpp>
-#include <guild/backend/reference.hpp>
+#include <guild/backend/host.hpp>
 #include <guild/format/quantise.hpp>
 #include <guild/parallel/serial.hpp>
 #include <support/few.hpp>

@@ -35,7 +35,7 @@ template <class S> struct bias {
     }
     guild::stack<const S> view() const { return {numbers.empty() ? nullptr : numbers.data(), size, 1}; }
 };
-/// The shared network goes through expert_up and then through product and down_bias, by these names.
+/// The shared network goes through `up` and then through product and down_bias, by these names.
 template <class S> struct packed_network {
     transposed<S> gate, up, down;
     bias<S> of_gate, of_up, of_down;
@@ -56,48 +56,79 @@ struct calls {
     int up = 0, up_with_h = 0, down = 0;
 };
 
-struct fused : guild::backend::reference {
+/// Packed networks are `up`-ed in one, and in inference their rows weighed and summed in one with the down product.
+struct fused : guild::backend::host {
+    static constexpr unsigned overrides = guild::overridden::experts;
+    using packer = fused;
     calls* seen = nullptr;
 
     template <class Network> auto pack(const Network& n, long E, long F, long H) const {
         return packed_network<std::remove_cvref_t<decltype(n.up(0, 0, 0))>>(n, E, F, H);
     }
-    template <class Act, class S>
-    void expert_up(const Act& act, const groups<S>& g, view<const S> x, const packed_network<S>& w, view<S> h, view<S> a) const {
-        const long F = a.cols;
-        if (seen) ++seen->up, seen->up_with_h += h.data ? 1 : 0;
-        const auto up = [&](const transposed<S>& m, const bias<S>& b, int e, long r, long f) {
-            S sum(0);
-            for (long i = 0; i < x.cols; ++i) sum += x(g.from(r), i) * m(e, f, i);
-            if (g.factor) sum *= g.factor[r];
-            return b.numbers.empty() ? sum : sum + b.view()(e, f, 0);
-        };
-        for (int e = 0; e < g.count; ++e)
-            for (long r = g.offset[e]; r < g.offset[e + 1]; ++r)
-                for (long f = 0; f < F; ++f) {
-                    const S u = up(w.up, w.of_up, e, r, f);
-                    if (h.data) h(r, h.cols - F + f) = u;
-                    if constexpr (Act::inputs == 2) {
-                        const S v = up(w.gate, w.of_gate, e, r, f);
-                        if (h.data) h(r, f) = v;
-                        a(r, f) = act(v, u);
-                    } else {
-                        a(r, f) = act(u);
+    template <class C, class S> void up(const C& c, const groups<S>& g, view<const S> x, const auto& w, view<S> h, view<S> a) const {
+        if constexpr (!requires { w.of_up; }) return host::up(c, g, x, w, h, a);
+        else {
+            const long F = a.cols;
+            if (seen) ++seen->up, seen->up_with_h += h.data ? 1 : 0;
+            const auto read = [&](const transposed<S>& m, const bias<S>& b, int e, long r, long f) {
+                S sum(0);
+                for (long i = 0; i < x.cols; ++i) sum += x(g.from(r), i) * m(e, f, i);
+                if (g.factor) sum *= g.factor[r];
+                return b.numbers.empty() ? sum : sum + b.view()(e, f, 0);
+            };
+            for (int e = 0; e < g.count; ++e)
+                for (long r = g.offset[e]; r < g.offset[e + 1]; ++r)
+                    for (long f = 0; f < F; ++f) {
+                        const S u = read(w.up, w.of_up, e, r, f);
+                        if (h.data) h(r, h.cols - F + f) = u;
+                        if constexpr (C::inputs == 2) {
+                            const S v = read(w.gate, w.of_gate, e, r, f);
+                            if (h.data) h(r, f) = v;
+                            a(r, f) = c.model.activation(v, u);
+                        } else {
+                            a(r, f) = c.model.activation(u);
+                        }
                     }
-                }
+        }
+    }
+    template <class C> void each_of_tokens(const C& c, auto& m, long T, auto f) const {
+        host::each_of_tokens(c, m, T, [&](auto& b, long rows, long columns) {
+            if (!infers<C, decltype(m)> || kept(b) != kept(m.shared_h)) f(b, rows, columns);
+        });
+    }
+    template <class C> void each_of_rows(const C& c, auto& m, long R, long own, auto f) const {
+        host::each_of_rows(c, m, R, own, [&](auto& b, long rows, long columns) {
+            if (!infers<C, decltype(m)> || kept(b) != kept(m.h)) f(b, rows, columns);
+        });
     }
     /// Rows in ascending order: a token's are then in ascending expert id.
-    template <class S>
-    void expert_down(const groups<S>& g, view<const S> a, const packed_network<S>& w, const guild::plan& p, const S* weight, view<S> y) const {
-        if (seen) ++seen->down;
-        for (int e = 0; e < g.count; ++e)
-            for (long r = g.offset[e]; r < g.offset[e + 1]; ++r)
-                for (long i = 0; i < y.cols; ++i) {
-                    S sum(0);
-                    for (long f = 0; f < a.cols; ++f) sum += a(r, f) * w.down(e, i, f);
-                    y(p.token[r], i) += weight[p.slot[r]] * (w.down_bias.data ? sum + w.down_bias(e, i, 0) : sum);
-                }
+    template <class C, class S> void experts(const C& c, view<const S> x, guild::workspace<S>& m, view<S> y) const {
+        if constexpr (!infers<C, guild::workspace<S>> || C::weighs_input) host::experts(c, x, m, y);
+        else {
+            const groups<S> g = c.routed(m);
+            const view<S> a = m.a.all();
+            up(c, g, x, c.w.experts, {}, a);
+            guild::step::passive(c, x, m);
+            host::shared(c, x, nullptr, m, y);
+            if (seen) ++seen->down;
+            for (int e = 0; e < g.count; ++e)
+                for (long r = g.offset[e]; r < g.offset[e + 1]; ++r)
+                    for (long i = 0; i < y.cols; ++i) {
+                        const auto& w = c.w.experts;
+                        S sum(0);
+                        for (long f = 0; f < a.cols; ++f) sum += a(r, f) * w.down(e, i, f);
+                        y(m.plan.token[r], i) += m.gate.choice.weight[m.plan.slot[r]] * (w.down_bias.data ? sum + w.down_bias(e, i, 0) : sum);
+                    }
+            const view<S> passive{m.rows.all().row(a.rows), m.plan.rows - a.rows, y.cols};
+            guild::combine::forward<false>(*this, c.model.residual, m.gate.choice, m.plan, a.rows, view<const S>(passive), x, y);
+        }
     }
+    template <class C, class S> void experts(const C& c, view<const S> x, guild::tape<S>& m, view<S> y) const { host::experts(c, x, m, y); }
+
+private:
+    template <class C, class M> static constexpr bool infers = requires(const C& c) { c.w.experts.of_up; }
+    &&!requires(M & m) { m.d_rows; };
+    static const void* kept(const auto& buffer) { return &buffer; }
 };
 
 struct with_losses

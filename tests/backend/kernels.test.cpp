@@ -2,7 +2,7 @@
 #include <guild/backend/cpu/one_row.hpp>
 #include <guild/backend/cpu/order.hpp>
 #include <guild/backend/cpu/products.hpp>
-#include <guild/backend/reference.hpp>
+#include <guild/backend/host.hpp>
 #include <guild/core/random.hpp>
 #include <guild/parallel/serial.hpp>
 #include <support/matrix.hpp>

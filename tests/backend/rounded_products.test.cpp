@@ -181,12 +181,12 @@ TEST_CASE("products rounded to bf16: weights in any format, every instruction se
     }
 }
 
-TEST_CASE("groups that are exact are not rounded; double is not; int8 multiplies plain weights in fp32") {
+TEST_CASE("an exact backend does not round; double is not; int8 multiplies plain weights in fp32") {
     const guild::backend::eigen fp32(guild::serial{}), bf16(guild::serial{}, arithmetic::bf16), eight(guild::serial{}, arithmetic::int8);
-    const auto products = [&](const auto& b, auto scalar, bool exact) {
+    const auto products = [&](const auto& b, auto scalar) {
         using S = decltype(scalar);
         const int offset[] = {0, 9};
-        const groups<S> g{1, offset, nullptr, nullptr, exact};
+        const groups<S> g{1, offset};
         test::matrix<S> a(9, 40), w(33, 40), dc(9, 33), c(9, 33), da(9, 40), dw(33, 40);
         a.random(1), w.random(2), dc.random(3), dw.fill(0);
         b.product(g, std::as_const(a).all(), stack<const S>{w.all().data, 0, 40}, c.all());
@@ -197,10 +197,10 @@ TEST_CASE("groups that are exact are not rounded; double is not; int8 multiplies
             for (long r = 0; r < m->rows(); ++r) all.insert(all.end(), m->all().row(r), m->all().row(r) + m->cols());
         return all;
     };
-    CHECK(test::same_bits(products(bf16, 0.f, true), products(fp32, 0.f, false)));
-    CHECK(!test::same_bits(products(bf16, 0.f, false), products(fp32, 0.f, false)));
-    CHECK(test::same_bits(products(bf16, 0., false), products(fp32, 0., false)));
-    CHECK(test::same_bits(products(eight, 0.f, false), products(fp32, 0.f, false)));
+    CHECK(test::same_bits(products(bf16.exact(), 0.f), products(fp32, 0.f)));
+    CHECK(!test::same_bits(products(bf16, 0.f), products(fp32, 0.f)));
+    CHECK(test::same_bits(products(bf16, 0.), products(fp32, 0.)));
+    CHECK(test::same_bits(products(eight, 0.f), products(fp32, 0.f)));
     if (cpu::active() < isa::avx512_bf16) {
         const std::string text = "guild::cpu: arithmetic bf16_chain over plain weights, expected one that the format and " +
                                  std::string(cpu::name(cpu::active())) + " have";

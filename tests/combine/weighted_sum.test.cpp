@@ -1,4 +1,4 @@
-#include <guild/backend/reference.hpp>
+#include <guild/backend/host.hpp>
 #include <guild/combine/weighted_sum.hpp>
 #include <guild/core/random.hpp>
 #include <guild/core/scalar.hpp>

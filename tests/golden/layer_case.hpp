@@ -23,6 +23,7 @@ template <config C, auto... Policies> struct layer_case : guild::model<C, Polici
 struct either : backend::eigen<> {
     bool loops;
     explicit either(bool l = false) : loops(l) {}
+    const either& exact() const { return *this; }
     template <class S, class W> void product(const groups<S>& g, view<const S> a, const W& w, view<S> c) const {
         if (loops) reference::product(g, a, w, c);
         else eigen::product(g, a, w, c);

@@ -1,4 +1,4 @@
-#include <guild/backend/reference.hpp>
+#include <guild/backend/host.hpp>
 #include <guild/layer.hpp>
 #include <guild/step/objectives.hpp>
 #include <guild/weights/random.hpp>

@@ -1,5 +1,5 @@
 #pragma once
-#include <guild/backend/reference.hpp>
+#include <guild/backend/host.hpp>
 #include <guild/gate/run.hpp>
 
 #include <algorithm>

@@ -17,8 +17,13 @@ public:
             (data_.clear)();
             data_.resize(size);
         }
+        rows_ = rows, cols_ = cols;
         return {data_.data(), rows, cols};
     }
+    /// The matrix of the last shape.
+    view<T> all() { return {data_.data(), rows_, cols_}; }
+    /// The same, to read.
+    view<const T> all() const { return {data_.data(), rows_, cols_}; }
     /// The numbers; valid until shape asks for more.
     T* data() { return data_.data(); }
     /// The same, to read.
@@ -30,6 +35,7 @@ public:
 
 private:
     std::vector<T> data_;
+    long rows_ = 0, cols_ = 0;
 };
 
 }  // namespace guild::inline v0

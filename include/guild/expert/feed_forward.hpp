@@ -33,32 +33,25 @@ template <class S> void add_bias(S* row, long n, const stack<const S>& bias, int
 }
 }  // namespace detail
 
-/// x [.., H] -> a [R, F] =. h [R, inputs F] keeps what the activation read, [gate | up]. A backend that has `expert_up` (gather,
-/// both products and the activation in one) is asked instead.
+/// x [.., H] -> a [R, F] =. h [R, inputs F] keeps what the activation read, [gate | up].
 template <class B, class Act, class S, class Network>
 void up(const B& b, const Act& act, const groups<S>& g, view<const S> x, const Network& w, view<S> h, view<S> a) {
-    if constexpr (requires { b.expert_up(act, g, x, w, h, a); }) {
-        b.expert_up(act, g, x, w, h, a);
-    } else {
-        const long F = a.cols;
-        if constexpr (Act::inputs == 2) b.product(g, x, w.gate, h.columns(0, F));
-        b.product(g, x, w.up, h.columns(h.cols - F, F));
-        b.each(a.rows, [&](long begin, long end) {
-            detail::each_row(g, begin, end, [&](int e, long r) {
-                S* const in = h.row(r);
-                S* const out = a.row(r);
-                detail::add_bias(in + h.cols - F, F, w.up_bias, e);
-                if constexpr (Act::inputs == 2) {
-                    detail::add_bias(in, F, w.gate_bias, e);
-                    if constexpr (requires { b.activation(act, in, in, F, out); }) b.activation(act, in, in + F, F, out);
-                    else
-                        for (long f = 0; f < F; ++f) out[f] = act(in[f], in[F + f]);
-                } else {
-                    for (long f = 0; f < F; ++f) out[f] = act(in[f]);
-                }
-            });
+    const long F = a.cols;
+    if constexpr (Act::inputs == 2) b.product(g, x, w.gate, h.columns(0, F));
+    b.product(g, x, w.up, h.columns(h.cols - F, F));
+    b.each(a.rows, [&](long begin, long end) {
+        detail::each_row(g, begin, end, [&](int e, long r) {
+            S* const in = h.row(r);
+            S* const out = a.row(r);
+            detail::add_bias(in + h.cols - F, F, w.up_bias, e);
+            if constexpr (Act::inputs == 2) {
+                detail::add_bias(in, F, w.gate_bias, e);
+                b.activation(act, in, in + F, F, out);
+            } else {
+                for (long f = 0; f < F; ++f) out[f] = act(in[f]);
+            }
         });
-    }
+    });
 }
 
 /// a [R, F] -> out [R, H] =
@@ -82,46 +75,45 @@ template <class B, class S> void bias_gradient(const B& b, const groups<S>& g, v
 }
 }  // namespace detail
 
-/// d_out [R, H] -> d_a [R, F] =, dw.down +=
+/// d_out [R, H] -> d_a [R, F] =
 template <class B, class S, class Network>
-void down_backward(const B& b, const groups<S>& g, const Network& w, view<const S> a, view<const S> d_out, view<S> d_a,
-                   const feed_forward<stack<S>, stack<S>>& dw) {
-    b.weight_gradient(g.direct(), d_out, a, dw.down);
-    detail::bias_gradient(b, g, d_out, dw.down_bias);
+void down_inputs_backward(const B& b, const groups<S>& g, const Network& w, view<const S> d_out, view<S> d_a) {
     b.input_gradient(g.direct(), d_out, w.down, d_a, into::overwrite);
 }
-
-/// d_a [R, F] -> d_x [R, H] = by the rows as they were read, dw.gate, dw.up +=. d_h [R, inputs F] is scratch.
+/// d_a [R, F] -> d_h [R, inputs F] =, d_x [R, H] = by the rows as they were read
 template <class B, class Act, class S, class Network>
-void up_backward(const B& b, const Act& act, const groups<S>& g, view<const S> x, const Network& w, view<const S> h, view<const S> d_a, view<S> d_h,
-                 view<S> d_x, const feed_forward<stack<S>, stack<S>>& dw) {
+void up_inputs_backward(const B& b, const Act& act, const groups<S>& g, const Network& w, view<const S> h, view<const S> d_a, view<S> d_h,
+                        view<S> d_x) {
     const long F = d_a.cols;
     b.each(d_a.rows, [&](long begin, long end) {
         using D = dual<S>;
         for (long r = begin; r < end; ++r) {
             const S *in = h.row(r), *by = d_a.row(r);
             S* const out = d_h.row(r);
-            if constexpr (requires { b.activation_gradient(act, in, in, by, F, out, out); }) {
+            if constexpr (Act::inputs == 2) {
                 b.activation_gradient(act, in, in + F, by, F, out, out + F);
-            } else if constexpr (Act::inputs == 2) {
-                for (long f = 0; f < F; ++f) {
-                    out[f] = by[f] * act(D(in[f], S(1)), D(in[F + f])).d;
-                    out[F + f] = by[f] * act(D(in[f]), D(in[F + f], S(1))).d;
-                }
             } else {
                 for (long f = 0; f < F; ++f) out[f] = by[f] * act(D(in[f], S(1))).d;
             }
         }
     });
+    b.input_gradient(g.direct(), view<const S>(d_h.columns(d_h.cols - F, F)), w.up, d_x, into::overwrite);
+    if constexpr (Act::inputs == 2) b.input_gradient(g.direct(), view<const S>(d_h.columns(0, F)), w.gate, d_x, into::add);
+}
+
+/// After these: dw += by x [.., H], a [R, F], d_out [R, H] and d_h [R, inputs F].
+template <class B, class S>
+void weights_backward(const B& b, const groups<S>& g, view<const S> x, view<const S> a, view<const S> d_out, view<const S> d_h,
+                      const feed_forward<stack<S>, stack<S>>& dw) {
+    const long F = a.cols;
+    b.weight_gradient(g.direct(), d_out, a, dw.down);
+    detail::bias_gradient(b, g, d_out, dw.down_bias);
     const view<const S> d_up = d_h.columns(d_h.cols - F, F), d_gate = d_h.columns(0, F);
     b.weight_gradient(g, d_up, x, dw.up);
     detail::bias_gradient(b, g, d_up, dw.up_bias);
-    b.input_gradient(g.direct(), d_up, w.up, d_x, into::overwrite);
-    if constexpr (Act::inputs == 2) {
-        b.weight_gradient(g, d_gate, x, dw.gate);
-        detail::bias_gradient(b, g, d_gate, dw.gate_bias);
-        b.input_gradient(g.direct(), d_gate, w.gate, d_x, into::add);
-    }
+    if (d_h.cols == F) return;
+    b.weight_gradient(g, d_gate, x, dw.gate);
+    detail::bias_gradient(b, g, d_gate, dw.gate_bias);
 }
 
 }  // namespace expert

@@ -29,7 +29,7 @@ template <class S> void forward(const S* w, const S* x, S factor, long H, S* out
     const S s = difference(w, x, factor, H), own = logistic(s), learned = logistic(-s);
     for (long h = 0; h < H; ++h) out[h] = own * factor * x[h] + learned * w[2 * H + h];
 }
-/// d_out [H] -> d_z [H] = by z, d_w [3, H] +=. By the difference of the logits: a1 a2 d_out . (z - v).
+/// d_out [H] -> d_z [H] = by z, d_w [3, H] +=, either of them null if it is not wanted. By the difference of the logits: a1 a2 d_out . (z - v).
 template <class S> void backward(const S* w, const S* x, S factor, long H, const S* d_out, S* d_z, S* d_w) {
     const S s = difference(w, x, factor, H), own = logistic(s), learned = logistic(-s);
     const S both = own * learned;  // first: it may be 0, and the sum overflow
@@ -37,11 +37,12 @@ template <class S> void backward(const S* w, const S* x, S factor, long H, const
     for (long h = 0; h < H; ++h) by_s += both * d_out[h] * (factor * x[h] - w[2 * H + h]);
     by_s = slope::held(by_s);
     for (long h = 0; h < H; ++h) {
+        if (d_z) d_z[h] = own * d_out[h] + by_s * (w[h] - w[H + h]);
+        if (!d_w) continue;
         const S by = slope::held(by_s * factor * x[h]);
         d_w[h] += by;
         d_w[H + h] -= by;
         d_w[2 * H + h] += learned * d_out[h];
-        d_z[h] = own * d_out[h] + by_s * (w[h] - w[H + h]);
     }
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-#include <guild/step/parts.hpp>
+#include <guild/step/context.hpp>
 #include <guild/weights/check.hpp>
 
 #include <cstdint>
@@ -45,17 +45,16 @@ template <class A, class B> void apart(const char* name, view<A> a, const char* 
         detail::raise<argument_error>("guild::layer: ", name, " and ", other, " overlap, expected separate memory");
 }
 
-/// What a forward of the layer left in a workspace or tape is there; `kept`: for backward.
-template <class P, class S> void filled(const P& p, const workspace<S>& ws, const char* what, bool kept) {
-    if (!ws.filled || (kept && !ws.kept))
-        detail::raise<argument_error>("guild::layer: the ", what, " is empty, expected one that a forward of this layer has filled");
-    if (!(ws.by == p.numbers())) detail::raise<argument_error>("guild::layer: the ", what, " was filled by a layer of other numbers");
-    if (ws.owner != p.owner) detail::raise<argument_error>("guild::layer: the ", what, " was filled by a layer of other weights");
+/// What a forward of the layer left in a workspace or tape is there.
+template <class C, class M> void filled(const C& c, const M& m, const char* what) {
+    if (!m.filled) detail::raise<argument_error>("guild::layer: the ", what, " is empty, expected one that a forward of this layer has filled");
+    if (!(m.by == c.numbers())) detail::raise<argument_error>("guild::layer: the ", what, " was filled by a layer of other numbers");
+    if (m.owner != c.owner) detail::raise<argument_error>("guild::layer: the ", what, " was filled by a layer of other weights");
 }
 /// Gradients have the sizes of the model's tensors and are not the weights themselves.
-template <class P, class Model, class S> void gradients(const P& p, const guild::weights<Model, S>& grad) {
-    owned<S>("gradients", p.model, grad);
-    if (static_cast<const void*>(grad.router.data()) == p.w.router.data)
+template <class C, class Model, class S> void gradients(const C& c, const guild::weights<Model, S>& grad) {
+    owned<S>("gradients", c.model, grad);
+    if (static_cast<const void*>(grad.router.data()) == c.w.router.data)
         detail::raise<argument_error>("guild::layer: the gradients are the weights themselves, expected separate memory");
 }
 
@@ -139,12 +138,36 @@ template <class S> void table(const batch& b, const gate_data<S>& d, int experts
     }
 }
 
-/// T W rows can be counted in int, and the workspace has room.
-template <class S> void room(const workspace<S>& ws, long T, long slots) {
+/// T W rows can be counted in int.
+inline void countable(long T, long slots) {
     if (T > 2147483647 / (slots > 0 ? slots : 1))
         detail::raise<shape_error>("guild::layer: ", T, " tokens with ", slots, " slots each, expected at most 2147483647 rows");
-    if (ws.max_tokens >= 0 && T > ws.max_tokens)
-        detail::raise<shape_error>("guild::workspace: reserved for ", ws.max_tokens, " tokens, this batch has ", T);
+}
+/// And the workspace has room.
+inline void room(const auto& m, long T, long slots) {
+    countable(T, slots);
+    if (m.max_tokens >= 0 && T > m.max_tokens)
+        detail::raise<shape_error>("guild::workspace: reserved for ", m.max_tokens, " tokens, this batch has ", T);
+}
+
+/// What a forward is given.
+template <class C, class S> void forward(const C& c, view<const S> x, view<S> y, const batch& b, const forward_memory<S>& m) {
+    if (x.rows < 0) detail::raise<shape_error>("guild::layer: x is [", x.rows, ", ", x.cols, "], expected [at least 0, ", c.H(), "]");
+    room(m, x.rows, c.W());
+    shape("x", x, x.rows, c.H());
+    shape("y", y, x.rows, c.H());
+    apart("y", y, "x", x);
+    using stages = decltype(c.model.stages());
+    side(b, x.rows, stages::needs_token_id, c.losses());
+    if constexpr (stages::needs_table) table(b, c.w.gate, static_cast<int>(c.E()), c.model.config.top_k);
+    passed(m.passed, x.rows, c.E(), C::needs_previous, x, y);
+}
+/// What a backward is given beside dy.
+template <class C, class S> void backward(const C& c, view<S> dx, const auto& grad, const tape<S>& tp) {
+    shape("dx", dx, tp.x.rows, c.H());
+    apart("dx", dx, "x", tp.x);
+    gradients(c, grad);
+    passed_gradient(tp.passed, tp.x.rows, c.E(), tp.x, dx);
 }
 
 }  // namespace guild::inline v0::check

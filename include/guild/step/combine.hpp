@@ -1,27 +1,19 @@
 #pragma once
 #include <guild/combine/weighted_sum.hpp>
-#include <guild/step/expert.hpp>
+#include <guild/step/memory.hpp>
 
 /// The rows of experts back into those of tokens.
 namespace guild::inline v0::step {
 
-/// y += sum of weight row, and the residual
-template <class P, class S> void combine(const P& p, view<const S> x, auto& ws, view<S> y) {
-    using WS = std::remove_cvref_t<decltype(ws)>;
-    const long first = detail::first_row(p, ws);
-    if constexpr (P::fused_down && !WS::keeps && !P::weighs_input) {
-        const view<const S> a = ws.a.shape(p.own_rows(ws), p.F());
-        p.backend.expert_down(p.routed(ws), a, p.w.experts, ws.plan, ws.gate.choice.weight.data(), y);
-    }
-    guild::combine::forward<P::weighs_input>(p.backend, p.model.residual, ws.gate.choice, ws.plan, first,
-                                             view<const S>(ws.rows.shape(ws.plan.rows - first, p.H())), x, y);
+/// y += sum of weight row over the rows from `first` on, which m.rows begins with, and the residual
+template <class C, class S> void combine(const C& c, view<const S> x, auto& m, view<S> y, long first = 0) {
+    guild::combine::forward<C::weighs_input>(c.backend, c.model.residual, m.gate.choice, m.plan, first, view<const S>(m.rows.all()), x, y);
 }
 
 /// dy [T, H] -> d_rows [R, H] =, d_weight [T, W] =
-template <class P, class S> void combine_backward(const P& p, view<const S> dy, tape<S>& tp) {
-    const long R = tp.plan.rows;
-    guild::combine::backward<P::weighs_input>(p.backend, p.model.residual, tp.gate.choice, tp.plan, view<const S>(tp.rows.shape(R, p.H())), tp.x, dy,
-                                              tp.d_rows.shape(R, p.H()), tp.d_weight.shape(dy.rows, p.W()));
+template <class C, class S> void combine_backward(const C& c, view<const S> dy, tape<S>& tp) {
+    guild::combine::backward<C::weighs_input>(c.backend, c.model.residual, tp.gate.choice, tp.plan, view<const S>(tp.rows.all()), tp.x, dy,
+                                              tp.d_rows.all(), tp.d_weight.all());
 }
 
 }  // namespace guild::inline v0::step

@@ -1,33 +1,31 @@
 #pragma once
 #include <guild/combine/weighted_sum.hpp>
-#include <guild/step/parts.hpp>
+#include <guild/step/memory.hpp>
 
 /// The choice of tokens -> the rows of experts, and back to what tokens read.
 namespace guild::inline v0::step {
 
-namespace detail {
-inline void check_rows(const auto& ws, long rows) {
-    if (ws.max_rows >= 0 && rows > ws.max_rows)
-        guild::detail::raise<shape_error>("guild::workspace: reserved for ", ws.max_rows, " routed rows, this batch has ", rows);
+/// Throws shape_error if more rows were not reserved.
+inline void check_rows(const auto& m, long rows) {
+    if (m.max_rows >= 0 && rows > m.max_rows)
+        guild::detail::raise<shape_error>("guild::workspace: reserved for ", m.max_rows, " routed rows, this batch has ", rows);
 }
-}  // namespace detail
 
-/// -> plan [R]
-template <class P> void dispatch(const P& p, auto& ws) {
-    const int E = static_cast<int>(p.E());
-    guild::dispatch::count(ws.gate.choice, E, ws.plan);
-    detail::check_rows(ws, ws.plan.rows);
-    guild::dispatch::sort(ws.gate.choice, E, ws.plan);
-    if constexpr (P::weighs_input) {
-        ws.factor.shape(1, ws.plan.rows);
-        for (long r = 0; r < ws.plan.rows; ++r) ws.factor[r] = ws.gate.choice.weight[ws.plan.slot[r]];
-    }
+/// choice [T, W] -> plan [R]
+template <class C> void dispatch(const C& c, auto& m) {
+    const int E = static_cast<int>(c.E());
+    guild::dispatch::count(m.gate.choice, E, m.plan);
+    check_rows(m, m.plan.rows);
+    guild::dispatch::sort(m.gate.choice, E, m.plan);
+    m.planned = true;
+    size_rows(c, m, m.plan.rows, c.own_rows(m));
+    if constexpr (C::weighs_input)
+        for (long r = 0; r < m.plan.rows; ++r) m.factor[r] = m.gate.choice.weight[m.plan.slot[r]];
 }
 
 /// d_read [R, H] -> dx +=; d_weight += where the weight is on the input
-template <class P, class S> void dispatch_backward(const P& p, view<S> dx, tape<S>& tp) {
-    guild::combine::input_backward<P::weighs_input>(p.backend, tp.gate.choice, tp.plan, tp.x, view<const S>(tp.d_read.shape(tp.plan.rows, p.H())), dx,
-                                                    tp.d_weight.shape(dx.rows, p.W()));
+template <class C, class S> void dispatch_backward(const C& c, view<S> dx, tape<S>& tp) {
+    combine::input_backward<C::weighs_input>(c.backend, tp.gate.choice, tp.plan, tp.x, view<const S>(tp.d_read.all()), dx, tp.d_weight.all());
 }
 
 }  // namespace guild::inline v0::step

@@ -1,28 +1,28 @@
 #pragma once
 #include <guild/balance/adjoint.hpp>
-#include <guild/step/parts.hpp>
+#include <guild/step/memory.hpp>
 
 #include <algorithm>
 
-/// Router product and gate, forward and back. `ws` is a workspace (inference) or a tape (training); a tape keeps what the adjoints read. Gradients of
-/// parameters accumulate.
+/// Router product and gate, forward and back. Gradients of parameters accumulate.
 namespace guild::inline v0::step {
 
 /// x [T, H] -> logits [T, P]
-template <class P, class S> void logits(const P& p, view<const S> x, const batch& side, auto& ws) {
+template <class C, class S> void logits(const C& c, view<const S> x, const batch& side, auto& m) {
+    size_tokens(c, m, x.rows);
     const one_group<S> all(x.rows);
     view<const S> read = x;
-    if constexpr (P::changes_input) {
-        const view<S> changed = ws.read.shape(x.rows, p.H());
-        p.backend.each(x.rows, [&](long begin, long end) {
+    if constexpr (C::changes_input) {
+        const view<S> changed = m.read.all();
+        c.backend.each(x.rows, [&](long begin, long end) {
             for (long t = begin; t < end; ++t) {
-                if (gate::padded(side, t)) std::fill_n(changed.row(t), p.H(), S(0));
-                else p.model.gate.input().forward(gate::token_at(t, side, p.w.gate, nullptr), x.row(t), p.H(), p.w.input, changed.row(t));
+                if (gate::padded(side, t)) std::fill_n(changed.row(t), c.H(), S(0));
+                else c.model.gate.input().forward(gate::token_at(t, side, c.w.gate, nullptr), x.row(t), c.H(), c.w.input, changed.row(t));
             }
         });
         read = changed;
     }
-    p.backend.product(all.exact(), read, p.router(), ws.logits.shape(x.rows, p.P()));
+    c.backend.exact().product(groups<S>(all), read, c.router(), m.logits.all());
 }
 
 namespace detail {
@@ -35,52 +35,51 @@ template <class S> view<const S> gathered(const present_tokens& present, view<S>
 }  // namespace detail
 
 /// d_logits [T, P] -> dx +=, grad.router +=, grad.input +=
-template <class P, class S> void logits_backward(const P& p, view<S> dx, auto& grad, tape<S>& tp) {
-    const long T = tp.x.rows, H = p.H();
+template <class C, class S> void logits_backward(const C& c, view<S> dx, auto& grad, tape<S>& tp) {
+    const long H = c.H();
     const present_tokens& present = tp.gate.present;
-    const one_group<S> all(T), some(present);
-    const view<S> d = tp.d_logits.shape(T, p.P());  // 0 for padded tokens
+    const one_group<S> every(tp.tokens), there(present);
+    const groups<S> all = every, some = there;
+    const auto& exact = c.backend.exact();
+    const view<S> d = tp.d_logits.all();  // 0 for padded tokens
     const stack<S> d_router{grad.router.data(), 0, H};
-    if constexpr (!P::changes_input) {
-        p.backend.input_gradient(all.exact(), view<const S>(d), p.w.router, dx, into::add);
-        p.backend.weight_gradient(some.exact(), detail::gathered(present, d), tp.x, d_router);
+    if constexpr (!C::changes_input) {
+        exact.input_gradient(all, view<const S>(d), c.w.router, dx, into::add);
+        exact.weight_gradient(some, detail::gathered(present, d), tp.x, d_router);
     } else {
-        const view<S> d_read = tp.d_router_read.shape(T, H);
-        p.backend.input_gradient(all.exact(), view<const S>(d), p.w.router, d_read, into::overwrite);
-        p.backend.weight_gradient(some.exact(), detail::gathered(present, d), view<const S>(tp.read.shape(T, H)), d_router);
+        const view<S> d_read = tp.d_router_read.all();
+        exact.input_gradient(all, view<const S>(d), c.w.router, d_read, into::overwrite);
+        exact.weight_gradient(some, detail::gathered(present, d), view<const S>(tp.read.all()), d_router);
         for (long i = 0; i < present.count(); ++i) {  // in token order: the learned numbers are sums over tokens
             const long t = present[i];
-            p.model.gate.input().backward(gate::token_at(t, tp.side, p.w.gate, nullptr), tp.x.row(t), H, p.w.input,
+            c.model.gate.input().backward(gate::token_at(t, tp.side, c.w.gate, nullptr), tp.x.row(t), H, c.w.input,
                                           static_cast<const S*>(d_read.row(t)), dx.row(t), grad.input.data());
         }
     }
 }
 
-/// logits -> what losses read: logits as scored, and scores [T, E]
-template <class P> void scores(const P& p, long T, const batch& side, auto& tp) {
-    using S = typename P::S;
-    gate::scores(p.backend, p.model, p.gate_data_of(tp), side, view<const S>(tp.logits.shape(T, p.P())), tp.scored_logits.shape(T, p.E()),
-                 tp.scores.shape(T, p.E()));
+/// logits -> choice [T, W], the logits that are passed on [T, E]
+template <class C> void choose(const C& c, const batch& side, auto& m) {
+    using S = typename C::S;
+    const view<const S> logit = m.logits.all();
+    const gate_data<S> data = c.gate_data_of(m);
+    gate::forward(c.backend, c.model, data, side, logit, m.gate);
+    if (m.passed.own.data) gate::changed_logits(c.backend, c.model, data, side, logit, m.passed.own);
 }
 
-/// -> choice [T, W], the logits that are passed on [T, E], and for the model's losses the scores
-template <class P> void choose(const P& p, long T, const batch& side, auto& ws) {
-    using S = typename P::S;
-    const view<const S> logit = ws.logits.shape(T, p.P());
-    const gate_data<S> data = p.gate_data_of(ws);
-    gate::forward(p.backend, p.model, data, side, logit, ws.gate);
-    if (ws.passed.own.data) gate::changed_logits(p.backend, p.model, data, side, logit, ws.passed.own);
-    if constexpr (std::remove_cvref_t<decltype(ws)>::keeps && P::model_has_losses) scores(p, T, side, ws);
+/// logits -> what losses read: logits as scored, and scores [T, E]
+template <class C, class S> void scores(const C& c, const batch& side, tape<S>& tp) {
+    gate::scores(c.backend, c.model, c.gate_data_of(tp), side, view<const S>(tp.logits.all()), tp.scored_logits.shape(tp.tokens, c.E()),
+                 tp.scores.shape(tp.tokens, c.E()));
 }
 
 /// d_weight [T, W], d_shared, d_scored_logits, d_scores -> d_logits +=, grad.learned +=, what is passed back =
-template <class P, class S> void choose_backward(const P& p, auto& grad, tape<S>& tp) {
-    const long T = tp.x.rows;
-    gate::result_gradient<S> by{.weight = tp.d_weight.shape(T, p.W()), .shared = P::weighs_shared ? tp.d_shared.data() : nullptr};
-    if constexpr (P::model_has_losses) by.logit = tp.d_scored_logits.shape(T, p.E()), by.score = tp.d_scores.data();
+template <class C, class S> void choose_backward(const C& c, auto& grad, tape<S>& tp) {
+    gate::result_gradient<S> by{.weight = tp.d_weight.all(), .shared = C::weighs_shared ? tp.d_shared.data() : nullptr};
+    if constexpr (C::model_has_losses) by.logit = tp.d_scored_logits.all(), by.score = tp.d_scores.data();
     else by.logit = tp.passed.d_own;
-    gate::backward(p.backend, p.model, p.gate_data_of(tp), tp.side, view<const S>(tp.logits.shape(T, p.P())), tp.gate, by,
-                   tp.d_logits.shape(T, p.P()), grad.learned.data(), tp.partial, tp.passed.d_previous, &tp.notes);
+    gate::backward(c.backend, c.model, c.gate_data_of(tp), tp.side, view<const S>(tp.logits.all()), tp.gate, by, tp.d_logits.all(),
+                   grad.learned.data(), tp.partial, tp.passed.d_previous, &tp.notes);
 }
 
 }  // namespace guild::inline v0::step

@@ -1,9 +1,18 @@
 #pragma once
 #include <guild/weights/packed_weights.hpp>
 
+#include <concepts>
 #include <optional>
 
 namespace guild::inline v0::detail {
+
+/// Whose packed weights a backend takes: its own, unless it wraps another one.
+template <class Backend> struct packer_of { using type = Backend; };
+template <class Backend>
+requires requires { typename Backend::packer; }
+struct packer_of<Backend> {
+    using type = typename Backend::packer;
+};
 
 /// What a layer keeps of its weights. Of those that own their memory the address: they may be assigned to, swapped or moved into between calls, and
 /// are checked and looked at once a call. A view is kept as it was given.
@@ -27,9 +36,25 @@ private:
     view view_{};
 };
 
+/// Of weights in memory that is the backend's, and no business of a layer's.
+template <class Model, class Format, class Backend>
+requires(!std::same_as<typename Backend::template weights<Model, Format>, weights<Model, Format>>) class lender<Model, Format, Backend> {
+public:
+    using view = typename Backend::template weights<Model, Format>;
+    struct place {};
+    explicit lender(const view& w) : owner_(&w) {}
+
+    const view& lend(place&) const { return *owner_; }
+    void check(const Model&, const Backend&) const {}
+    const void* identity() const { return owner_; }
+
+private:
+    const view* owner_;
+};
+
 template <class Model, class Format, class Backend> class lender<Model, packed<Format>, Backend> {
 public:
-    using owner = packed_weights<Model, Format, Backend>;
+    using owner = packed_weights<Model, Format, typename packer_of<Backend>::type>;
     using view = typename owner::view;
     struct place {};
     explicit lender(const owner& w) : owner_(&w) {}

@@ -1,28 +1,31 @@
 #pragma once
 #include <guild/balance/adjoint.hpp>
-#include <guild/step/parts.hpp>
+#include <guild/step/memory.hpp>
 
-/// The losses of a model, back.
+/// The losses of a model, forward and back.
 namespace guild::inline v0::step {
 
+/// The sum of the losses, each times its weight.
+template <class C, class S> S loss(const C& c, tape<S>& tp) {
+    S sum(0);
+    c.each_loss(tp.side, [&](const auto& one) { sum += balance::value(one, c.routing_of(tp)); });
+    return sum;
+}
+
 /// -> d_logits [T, P] =, d_scored_logits, d_scores [T, E] =, d_weight +=, grad.router +=
-template <class P, class S> void losses_backward(const P& p, auto& grad, tape<S>& tp) {
-    const long T = tp.x.rows;
+template <class C, class S> void losses_backward(const C& c, auto& grad, tape<S>& tp) {
     const auto zero = [](view<S> v) {
         for (long i = 0; i < v.rows * v.cols; ++i) v.data[i] = S(0);
         return v;
     };
-    const view<S> d_logits = zero(tp.d_logits.shape(T, p.P()));
-    if constexpr (P::model_has_losses) {
-        const routing_gradient<S> g{zero(tp.d_scored_logits.shape(T, p.E())),
-                                    zero(tp.d_scores.shape(T, p.E())),
-                                    tp.d_weight.shape(T, p.W()),
-                                    d_logits,
-                                    {grad.router.data(), 0, p.H()}};
+    const view<S> d_logits = zero(tp.d_logits.all());
+    if constexpr (C::model_has_losses) {
+        const routing_gradient<S> g{
+            zero(tp.d_scored_logits.all()), zero(tp.d_scores.all()), tp.d_weight.all(), d_logits, {grad.router.data(), 0, c.H()}};
         if (const auto d = tp.passed.d_own; d.data)
             for (long i = 0; i < tp.gate.present.count(); ++i)
-                for (long t = tp.gate.present[i], e = 0; e < p.E(); ++e) g.logit(t, e) = d(t, e);
-        p.each_loss(tp.side, [&](const auto& loss) { balance::backward(loss, p.routing_of(tp), g); });
+                for (long t = tp.gate.present[i], e = 0; e < c.E(); ++e) g.logit(t, e) = d(t, e);
+        c.each_loss(tp.side, [&](const auto& one) { balance::backward(one, c.routing_of(tp), g); });
     }
 }
 

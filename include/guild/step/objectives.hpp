@@ -1,6 +1,6 @@
 #pragma once
 #include <guild/step/check.hpp>
-#include <guild/step/tape.hpp>
+#include <guild/step/workspace.hpp>
 
 #include <limits>
 #include <type_traits>
@@ -19,8 +19,7 @@ template <class S> S mixture_likelihood(view<const std::type_identity_t<S>> targ
     using R = real_t<S>;
     constexpr R least = (std::numeric_limits<R>::min)(), most = (std::numeric_limits<R>::max)() / 4;
     const detail::in_use::call here(tp.use, "tape");
-    if (!tp.filled || !tp.kept)
-        detail::raise<argument_error>("guild::mixture_likelihood: the tape is empty, expected one that a forward of a layer has filled");
+    if (!tp.filled) detail::raise<argument_error>("guild::mixture_likelihood: the tape is empty, expected one that a forward of a layer has filled");
     const long T = tp.x.rows, H = tp.by.config.hidden, W = tp.by.slots;
     check::shape("target", target, T, H);
     const bool asked = responsibility.data || responsibility.rows != 0;
@@ -28,7 +27,7 @@ template <class S> S mixture_likelihood(view<const std::type_identity_t<S>> targ
         check::shape("responsibility", responsibility, T, W);
         check::apart("responsibility", responsibility, "target", target);
     }
-    const view<S> rows = tp.rows.shape(tp.plan.rows, H), d_rows = tp.d_rows.shape(tp.plan.rows, H), d_weight = tp.d_weight.shape(T, W);
+    const view<S> rows = tp.rows.all(), d_rows = tp.d_rows.all(), d_weight = tp.d_weight.all();
     const auto prior = [&](long slot) {
         const S& p = tp.gate.choice.weight[slot];
         return value(p) < least ? S(least) : p;

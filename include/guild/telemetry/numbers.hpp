@@ -1,5 +1,5 @@
 #pragma once
-#include <guild/step/tape.hpp>
+#include <guild/step/workspace.hpp>
 #include <guild/telemetry/heat_map.hpp>
 #include <guild/telemetry/load.hpp>
 #include <guild/weights/weights.hpp>
@@ -44,7 +44,7 @@ struct telemetry {
 
     /// The last forward of `layer` on this workspace or tape. Throws argument_error if there was none, shape_error if the batches before
     /// had another number of experts.
-    template <class Layer, class S> void add(const Layer& layer, const workspace<S>& ws) {
+    template <class Layer, class Memory> void add(const Layer& layer, const Memory& ws) {
         const auto n = layer.model().extent();
         if (!layer.filled(ws))
             detail::raise<argument_error>("guild::telemetry: the workspace is empty or another layer's, expected one that this layer has filled");

@@ -30,9 +30,9 @@ template <class Network, class Router, class S> struct packed_view {
 };
 
 namespace check {
-/// Networks that the backend computes as they are packed, if it says by `check`.
+/// Networks that the backend computes as they are packed, if it says by `check_packed`.
 template <class Backend> void packed(const Backend& b, const auto& w) {
-    if constexpr (requires { b.check(w.experts); }) b.check(w.experts), b.check(w.shared);
+    if constexpr (requires { b.check_packed(w.experts); }) b.check_packed(w.experts), b.check_packed(w.shared);
 }
 }  // namespace check
 
@@ -64,7 +64,7 @@ public:
         held_.input = held_.rest.input.data();
     }
     /// Moves alone: a copy would lend the numbers of the original.
-    packed_weights(packed_weights&&) = default;  // a copy would lend the numbers of the original
+    packed_weights(packed_weights&&) = default;
     /// Moves; the layers over it compute with the new numbers.
     packed_weights& operator=(packed_weights&&) = default;
     /// What the weights are of.
@@ -86,7 +86,7 @@ public:
     const view& lend() const { return held_; }
     /// Throws shape_error if this is not for m, or has been moved from.
     void check(const Model& m) const {
-        guild::check::sizes<S>("packed weights", model_.config == m.config, [&](auto f) {
+        guild::check::sizes<S>("packed weights", guild::check::same_numbers(model_, m), [&](auto f) {
             if constexpr (std::is_empty_v<Model>)
                 f("", "router", held_.rest.router, 1, long(m.extent().experts) + m.extent().extra, m.config.hidden, std::false_type{});
             else detail::each_gate_tensor(m, held_.rest, f);

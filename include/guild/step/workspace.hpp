@@ -28,38 +28,40 @@ template <class S> struct passed_logits {
     view<S> d_previous{};      ///< = gradient by `previous`, written by backward
 };
 
-/// The memory of one forward, one per concurrent caller of a const layer: two calls at a time in one are an argument_error. It grows on use; after
-/// `reserve` it never allocates, and a forward that would need more throws shape_error before y is written.
-template <class S> struct workspace {
-    static constexpr bool keeps = false;  ///< what backward reads: a tape does
-    gate_result<S> gate;                  ///< choice [T, W]
-    guild::plan plan;                     ///< of the last forward that made one: an inference through a small layer makes none
-    buffer<S> logits;                     ///< [T, P]
-    buffer<S> read;                       ///< [T, H] what the router reads, where that is not x
-    buffer<S> shared_weighted;            ///< [T, G] shared_a by the weights that the gate gives the shared experts
-    buffer<S> h, a, rows;                 ///< [R, inputs F], [R, F], [R, H]
-    buffer<S> factor;                     ///< [R] weight of the row, where the gate weighs the input
-    buffer<S> shared_h, shared_a;         ///< [T, inputs G], [T, G], G the width of the shared network
-    buffer<S> shared_rows;                ///< [T, H] where the shared policy learns, or a batch of a tape has padding
-    room::memory products;                ///< what the products of the caller's thread lay out
-    passed_logits<S> passed;              ///< of the caller
+/// What a forward leaves, in a workspace as in a tape. It grows on use; after `reserve` it never allocates, and a forward that would need more throws
+/// shape_error before y is written.
+template <class S> struct forward_memory {
+    gate_result<S> gate;           ///< choice [T, W]
+    guild::plan plan;              ///< of the rows, where `planned`
+    bool planned = false;          ///< whether the last forward made a plan: an inference of few tokens through a small layer makes none
+    buffer<S> logits;              ///< [T, P]
+    buffer<S> read;                ///< [T, H] what the router reads, where that is not x
+    buffer<S> shared_weighted;     ///< [T, G] shared_a by the weights that the gate gives the shared experts
+    buffer<S> h, a, rows;          ///< [R, inputs F], [R, F], [R, H]
+    buffer<S> factor;              ///< [R] weight of the row, where the gate weighs the input
+    buffer<S> shared_h, shared_a;  ///< [T, inputs G], [T, G], G the width of the shared network
+    buffer<S> shared_rows;         ///< [T, H] where the shared policy learns, or a batch of a tape has padding
+    room::memory products;         ///< what the products of the caller's thread lay out
+    passed_logits<S> passed;       ///< of the caller
+    long tokens = 0;               ///< T of the last forward
     /// What was reserved, tokens and rows; < 0: nothing.
     long max_tokens = -1, max_rows = -1;
     detail::moving_flag filled;   ///< a forward has run to its end
-    bool kept = false;            ///< ... and kept what backward reads
     layer_numbers by;             ///< of the layer that ran it
     const void* owner = nullptr;  ///< of its weights
     detail::in_use use;           ///< by a call that runs
+};
 
+/// The memory of one inference, one per concurrent caller of a const layer: two calls at a time in one are an argument_error.
+template <class S> struct workspace : forward_memory<S> {
     /// Room for `tokens` tokens and `most` routed rows; < 0: tokens W, as many as there can be.
     template <class Layer> void reserve(const Layer& layer, long tokens, long most = -1) { layer.reserve(*this, tokens, most); }
 };
 
-/// A workspace whose contents backward reads: x (borrowed), logits, choice, plan, h, a, rows. Rows of shared networks are in the order of
-/// gate.present: those of padded tokens last. What the last forward left stays until the next one: backward may run on it again, with another dy.
-/// That x or a list of the batch has moved, been written or destroyed since, or that weights have changed, cannot be told.
-template <class S> struct tape : workspace<S> {
-    static constexpr bool keeps = true;               ///< what backward reads
+/// The memory of one training forward, whose contents backward reads: x (borrowed), logits, choice, plan, h, a, rows. Rows of shared networks are in
+/// the order of gate.present: those of padded tokens last. What the last forward left stays until the next one: backward may run on it again, with
+/// another dy. That x or a list of the batch has moved, been written or destroyed since, or that weights have changed, cannot be told.
+template <class S> struct tape : forward_memory<S> {
     view<const S> x;                                  ///< [T, H] of the last forward, borrowed
     batch side;                                       ///< of the last forward, its lists borrowed
     buffer<S> scored_logits, scores;                  ///< [T, E] where the model has losses

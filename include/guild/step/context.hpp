@@ -1,6 +1,6 @@
 #pragma once
 #include <guild/step/lender.hpp>
-#include <guild/step/tape.hpp>
+#include <guild/step/workspace.hpp>
 
 #include <type_traits>
 
@@ -11,88 +11,91 @@ namespace detail {
 /// deduce such a layer from packed weights.
 template <class Model, class Format, class Backend> struct packed_source { struct type; };
 template <class Model, class Format, class Backend> struct packed_source<Model, packed<Format>, Backend> {
-    using type = packed_weights<Model, Format, Backend>;
-};
-/// What a backend sets for the caller's thread while a layer runs, such as how to round: nothing, unless it says.
-template <class Backend> struct environment_of {
-    struct type {
-        type() {}
-    };
-};
-template <class Backend>
-requires requires { typename Backend::environment; }
-struct environment_of<Backend> {
-    using type = typename Backend::environment;
+    using type = packed_weights<Model, Format, typename packer_of<Backend>::type>;
 };
 }  // namespace detail
 
-/// What every step of a call is given: what is computed, with which numbers, by whom.
-template <class Model, class Format, class Backend> struct parts {
-    using S = scalar_of<Format>;
-    using weights = typename detail::lender<Model, Format, Backend>::view;
+/// The steps that a backend may override, a bit each, for its `overrides`.
+struct overridden {
+    enum : unsigned {
+        none = 0,
+        logits = 1,
+        choose = 2,
+        dispatch = 4,
+        experts = 8,
+        experts_backward = 16,
+        losses_backward = 32,
+        choose_backward = 64,
+        logits_backward = 128
+    };
+};
+/// What the steps of backend::host return, by which one sees whose a backend's step is.
+struct of_host {};
 
-    const Model& model;
-    const weights& w;
-    const Backend& backend;
-    const void* owner;  ///< of the weights
+/// What every step of a call is given: what is computed, with which numbers, by whom. `Backend` is the outermost one, through which steps call
+/// products, loops and each other's parts: what wraps a backend is met by the steps of what it wraps.
+template <class Model, class Format, class Backend> struct context {
+    using S = scalar_of<Format>;                                            ///< of activations, router and gradients
+    using weights = typename detail::lender<Model, Format, Backend>::view;  ///< a view of them, packed ones, or a backend's handle
 
+    const Model& model;      ///< what is computed
+    const weights& w;        ///< with which numbers
+    const Backend& backend;  ///< by whom
+    const void* owner;       ///< of the weights
+
+    /// The gate weighs what experts read.
     static constexpr bool weighs_input = requires { requires std::remove_cvref_t<decltype(Model::gate)>::weighs_input; };
+    /// The gate weighs the shared experts.
     static constexpr bool weighs_shared = gate::weighs_shared<Model>;
+    /// The router reads something else than x.
     static constexpr bool changes_input = requires(const Model& m) { m.gate.input(); };
+    /// The gate reads logits of the layer before.
     static constexpr bool needs_previous = decltype(std::declval<const Model&>().stages())::needs_previous;
+    /// Training has losses.
     static constexpr bool model_has_losses = Model::has_losses;
+    /// Of the activation.
     static constexpr int inputs = std::remove_cvref_t<decltype(Model::activation)>::inputs;
+    /// The shared policy has numbers.
     static constexpr bool shared_learns = std::remove_cvref_t<decltype(Model::shared)>::learned;
-    using network = std::remove_cvref_t<decltype(std::declval<weights>().experts)>;
-    using activation = std::remove_cvref_t<decltype(Model::activation)>;
-
-    /// Whether the backend has the fused product for inference.
-    static constexpr bool fused_down =
-        requires(const Backend& b, const groups<S>& g, view<const S> a, const network& n, const plan& p, const S* weight, view<S> y) {
-        b.expert_down(g, a, n, p, weight, y);
-    };
-    static constexpr bool fused_up =
-        requires(const Backend& b, const activation& act, const groups<S>& g, view<const S> x, const network& n, view<S> h, view<S> a) {
-        b.expert_up(act, g, x, n, h, a);
-    };
-
-    /// Whether it has the fused products of `expert_down` and those of few rows, each through a whole network.
-    static constexpr bool fused_rows = fused_down && requires(const Backend& b, const activation& act, const network& n) { b.few_rows(act, n); };
 
     /// The router's matrix as the backend's product reads it.
     const auto& router() const {
         if constexpr (requires { w.packed_router; }) return w.packed_router;
         else return w.router;
     }
+    /// Experts with matrices, of all that the gate sees, and of these weights.
     int routed_experts() const { return model.config.routed_experts; }
+    /// H, hidden.
     long H() const { return model.config.hidden; }
+    /// F, width of a routed expert.
     long F() const { return model.config.expert_hidden; }
+    /// G, width of the shared network.
     long G() const { return model.config.shared_width(); }
+    /// E, experts that the gate sees.
     long E() const { return model.extent().experts; }
+    /// P, rows of the router.
     long P() const { return model.extent().experts + model.extent().extra; }
+    /// W, slots of a token.
     long W() const { return model.extent().slots; }
 
-    /// What a workspace lends to the products of this thread.
-    room::lent room_in(workspace<S>& ws) const {
-        if constexpr (requires { backend.template product_bytes<S>(); }) return ws.products.reserve(backend.template product_bytes<S>());
-        else return {};
-    }
-
+    /// What a workspace is known by.
     layer_numbers numbers() const { return {model.config, model.extent().experts, model.extent().extra, model.extent().slots}; }
 
-    /// The rows of the experts that have matrices; how many these are of the R.
-    groups<S> routed(const workspace<S>& ws) const {
-        return {routed_experts(), ws.plan.offset.data(), ws.plan.token.data(), weighs_input ? ws.factor.data() : nullptr};
+    /// The rows of the experts that have matrices.
+    groups<S> routed(const forward_memory<S>& m) const {
+        return {routed_experts(), m.plan.offset.data(), m.plan.token.data(), weighs_input ? m.factor.data() : nullptr};
     }
-    long own_rows(const workspace<S>& ws) const { return ws.plan.offset[routed_experts()]; }
+    /// How many these are, of the R.
+    long own_rows(const forward_memory<S>& m) const { return m.plan.offset[routed_experts()]; }
 
     /// What the stages read: the weights' numbers, and the logits that the caller passes on.
-    gate_data<S> gate_data_of(const workspace<S>& ws) const {
+    gate_data<S> gate_data_of(const forward_memory<S>& m) const {
         gate_data<S> d = w.gate;
-        if constexpr (needs_previous) d.previous = ws.passed.previous;
+        if constexpr (needs_previous) d.previous = m.passed.previous;
         return d;
     }
 
+    /// How many losses the model has.
     long losses() const {
         long n = 0;
         model.each_loss([&](const auto&) { ++n; });
@@ -131,13 +134,15 @@ template <class Model, class Format, class Backend> struct parts {
 
 /// Rows [0, T) as one group, row r that of token source[r], or r.
 template <class S> struct one_group {
-    int offset[2];
-    const int* source;
+    int offset[2];      ///< of the group
+    const int* source;  ///< [T], or null
+    /// All of them.
     explicit one_group(long T, const int* from = nullptr) : offset{0, static_cast<int>(T)}, source(from) {}
+    /// Those that are present.
     explicit one_group(const present_tokens& present) : one_group(present.count(), present.source()) {}
-    operator groups<S>() const { return {1, offset, source}; }
-    /// For the router, whose products no backend rounds.
-    groups<S> exact() const { return {1, offset, source, nullptr, true}; }
+    /// Borrows from this.
+    operator groups<S>() const& { return {1, offset, source}; }
+    operator groups<S>() const&& = delete;  // would dangle
 };
 
 }  // namespace guild::inline v0
