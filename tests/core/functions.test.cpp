@@ -51,6 +51,20 @@ template <class F> void each_function(F f) {
     f(
         "atan", [](auto x) { return guild::atan(x); }, -9, 9);
     f(
+        "asinh", [](auto x) { return guild::asinh(x); }, -9, 9);
+    f(
+        "acosh", [](auto x) { return guild::acosh(x); }, 1.05, 9);
+    f(
+        "atanh", [](auto x) { return guild::atanh(x); }, -0.95, 0.95);
+    f(
+        "fmod", [](auto x) { return guild::fmod(x, 10.); }, 0.1, 9);
+    f(
+        "fdim", [](auto x) { return guild::fdim(x, 1.); }, 1.1, 9);
+    f(
+        "copysign", [](auto x) { return guild::copysign(x, -1.); }, 0.1, 9);
+    f(
+        "pow of a plain number", [](auto x) { return guild::pow(1.5, x); }, -5, 5);
+    f(
         "sinh", [](auto x) { return guild::sinh(x); }, -5, 5);
     f(
         "cosh", [](auto x) { return guild::cosh(x); }, -5, 5);
@@ -263,4 +277,23 @@ TEST_CASE_TEMPLATE("functions: where the value is finite so is the slope, over t
     check("x / (1 + abs(x))", [](auto x) { return x / (1 + guild::abs(x)); });
     check("tanh(sinh(x))", [](auto x) { return guild::tanh(guild::sinh(x)); });
     check("log1p(exp(-abs(x)))", [](auto x) { return guild::log1p(guild::exp(-guild::abs(x))); });
+}
+
+TEST_CASE_TEMPLATE("functions: at a pole of its slope a function has slope 0, and what does not move has no part in one", S, float, double) {
+    const auto at = [](S x, auto f) {
+        CAPTURE(x);
+        CHECK(by_dual(f, x).d == 0);
+        CHECK(by_variable(f, x).d == 0);
+    };
+    at(0, [](auto x) { return guild::cbrt(x); });
+    at(0, [](auto x) { return guild::pow(x, 0.5); });
+    at(-1, [](auto x) { return guild::pow((guild::max)(x, 0), 0.5); });
+    at(0, [](auto x) { return guild::pow(0., x + 1); });
+    at(0, [](auto x) { return guild::pow(x, x - x); });
+    at(1, [](auto x) { return guild::asin(x); });
+    at(-1, [](auto x) { return guild::acos(x); });
+    at(2, [](auto x) { return guild::asin((guild::min)(x, 1)); });
+    at(1, [](auto x) { return guild::acosh(x); });
+    at(2, [](auto x) { return guild::pow(-1 + 0 * x, 3 + 0 * x); });
+    at(2, [](auto x) { return guild::cbrt(0 * x); });
 }

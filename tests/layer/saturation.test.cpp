@@ -33,6 +33,39 @@ struct ink : model<config{.hidden = 5, .expert_hidden = 4, .routed_experts = 4, 
 struct tutel : model<sizes, cosine_gate{.dimension = 6}, geglu{}, mutual_information_loss{}, orthogonality_loss{}> {};
 struct own : model<sizes, own_gate{}, relu_squared{}, gated_shared{}> {};
 
+/// Activations of a user's own whose slopes have poles, and numbers of policies that float does not reach: no bound at all.
+struct root {
+    static constexpr int inputs = 2;
+    template <class S> S operator()(S g, S u) const { return guild::pow((guild::max)(g, S(0)), 0.5) * u + guild::cbrt(g); }
+};
+struct own_root {
+    static constexpr bool scores = true;
+    void forward(const auto&, auto& r) const {
+        r.each([&](int e) { r.score[e] = guild::pow(r.score[e], 0.5); });
+    }
+};
+struct rooted_gate {
+    constexpr auto stages() const { return pipeline{score{softmax{}}, own_root{}, top_k{}}; }
+};
+struct boundless_gate {
+    constexpr auto stages() const { return pipeline{change_logits{soft_cap{1e300}}, score{softmax{}}, top_k{}, weigh{times{1}}}; }
+};
+struct mixer_gate {
+    constexpr auto stages() const { return pipeline{sparse_mixer{1e300}}; }
+};
+struct silent_gate {
+    constexpr auto stages() const { return pipeline{learned_noise{0}, score{softmax{}}, top_k{}}; }
+};
+struct divided_gate {
+    static constexpr bool weighs_shared = true;
+    constexpr auto stages() const { return pipeline{score{sigmoid{}}, top_k{}, joint_shared{1, 2.5}}; }
+};
+struct rooted : model<sizes, rooted_gate{}, root{}> {};
+struct boundless : model<sizes, boundless_gate{}, clamped_swiglu{.limit = 1e300, .alpha = 1e39, .offset = 0}> {};
+struct mixer : model<sizes, mixer_gate{}> {};
+struct silent : model<sizes, silent_gate{}, noisy_load_loss{.noise = {.floor = 0}}> {};
+struct divided : model<config{.hidden = 5, .expert_hidden = 4, .routed_experts = 4, .top_k = 2, .shared_experts = 1}, divided_gate{}> {};
+
 /// Sizes of x, of the router, and of what stands before the activation.
 struct scale {
     double x = 1, router = 1, gate = 1;
@@ -81,7 +114,26 @@ template <class Model, class S> void everywhere() {
 }
 }  // namespace
 
-TEST_CASE_TEMPLATE("saturation: a layer whose y is finite has finite gradients", Model, gpt, gemma, ink, tutel, own) {
+TEST_CASE_TEMPLATE("saturation: a layer whose y is finite has finite gradients", Model, gpt, gemma, ink, tutel, own, rooted, boundless, mixer, silent,
+                   divided) {
     everywhere<Model, float>();
     everywhere<Model, double>();
+}
+
+TEST_CASE("saturation: bounds that float does not reach are none, and quotients that are numbers are found") {
+    const auto finite = [](auto model, float router) {
+        auto w = random_weights<decltype(model)>(1);
+        for (float& v : w.router) v = router;
+        const layer l(w);
+        std::vector<float> x(20, 0.f), y(20);
+        for (std::size_t i = 10; i < 20; ++i) x[i] = 1.f / 5;
+        workspace<float> ws;
+        l.forward({x.data(), 4, 5}, {y.data(), 4, 5}, ws);
+        return std::all_of(y.begin(), y.end(), [](float v) { return is_finite(v); });
+    };
+    CHECK(finite(boundless{}, 0.f));
+    CHECK(finite(boundless{}, 1.f));
+    CHECK(finite(mixer{}, 0.f));
+    for (const float at : {-80.f, -87.f, -88.3f, -88.6f, -100.f, -103.f}) CHECK(finite(divided{}, at));
+    for (const float at : {-80.f, -95.f, -103.f}) CHECK(finite(silent{}, at));
 }

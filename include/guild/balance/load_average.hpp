@@ -7,7 +7,7 @@ namespace guild::inline v0 {
 /// a batch; a batch without rows leaves it alone. From zero the mean rises as fast as decay^n falls.
 struct load_average {
     using moves = load_penalty;
-    double decay = 0.99;  ///< share of the mean that a batch leaves, in [0, 1)
+    double decay = 0.99;  ///< share of the mean that a batch leaves, in [0, 1]
     constexpr bool valid() const { return decay >= 0 && decay <= 1; }
     /// load [E] with sum `total`; state [E] =.
     template <class R> void update(const long* load, long total, R* state, int experts) const {

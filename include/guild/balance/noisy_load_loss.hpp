@@ -2,6 +2,8 @@
 #include <guild/balance/weight_losses.hpp>
 #include <guild/gate/stage/logits.hpp>
 
+#include <limits>
+
 namespace guild::inline v0 {
 
 /// weight CV^2 of the load that noisy top-k expects: Load_i = sum_t Phi((clean_i - threshold_i) / sigma_i), the chance that i is chosen
@@ -26,10 +28,11 @@ struct noisy_load_loss {
             rank_best(r, t, best);
             for (int e = 0; e < r.experts; ++e) {
                 const auto p = place(r, t, e, best);
-                const S slope = detail::constant<S>(weight * 0.3989422804014327) * exp(-p.z * p.z / S(2)) * by[detail::at(e)] / p.sigma;
-                g.raw(t, e) += slope;
-                g.raw(t, r.experts + e) -= slope * p.z * logistic(r.raw(t, r.experts + e));
-                g.logit(t, p.threshold) -= slope;
+                const S by_z = detail::constant<S>(weight * 0.3989422804014327) * exp(-p.z * p.z / S(2)) * by[detail::at(e)];
+                const S by_clean = slope::over(by_z, p.sigma);
+                g.raw(t, e) += by_clean;
+                g.raw(t, r.experts + e) -= by_z * p.z * widening(r.raw(t, r.experts + e), p.sigma);
+                g.logit(t, p.threshold) -= by_clean;
             }
         });
     }
@@ -41,6 +44,8 @@ private:
         int threshold;
     };
     template <class S> static bool noisy(const routing<S>& r) { return r.side->training && r.top_k < r.experts && r.raw.cols >= 2 * r.experts; }
+    /// d log sigma by the noise logit; softplus tends to e^x, and so this to 1.
+    template <class S> S widening(S extra, S sigma) const { return noise.floor == 0 && guild::value(extra) < -80 ? S(1) : logistic(extra) / sigma; }
     /// The K + 1 best.
     template <class S> using order = std::span<rank<real_t<S>>>;
     template <class S> static void rank_best(const routing<S>& r, long t, order<S> best) {
@@ -54,7 +59,8 @@ private:
         const int threshold = best[inside ? K : K - 1].index;
         const S sigma = noise.spread(r.raw(t, r.experts + e));
         const S z = (r.raw(t, e) - r.logit(t, threshold)) / sigma;
-        if (guild::value(z) > -certain && guild::value(z) < certain) return {z, sigma, threshold};
+        constexpr auto least = (std::numeric_limits<real_t<S>>::min)();
+        if (guild::value(z) > -certain && guild::value(z) < certain && guild::value(sigma) >= least) return {z, sigma, threshold};
         return {S(guild::value(z) > 0 ? certain : -certain), S(1), threshold};  // beyond, and where sigma has underflowed: no slope
     }
     template <class S> std::span<S> load(const routing<S>& r) const {

@@ -40,6 +40,12 @@ template <class S, class N> GUILD_HOST_DEVICE constexpr auto wide(const S& a, N 
     if constexpr (requires { typename S::slope_type; }) return typename S::slope_type(n);
     else return decltype(a.v)(n);
 }
+/// d s, 0 where either is.
+template <class R> GUILD_HOST_DEVICE constexpr R moved(const R& d, const R& s) {
+    if constexpr (slope::detail::is_real<R>)
+        if (d == R(0)) return R(0);
+    return slope::detail::along(d, s);
+}
 /// a / b, 0 where b is.
 template <class R> GUILD_HOST_DEVICE R share(const R& a, const R& b) { return value(b) == 0 ? R(0) : a / b; }
 /// sqrt(1 - x^2)
@@ -72,14 +78,15 @@ requires detail::one_differentiated<A, B> GUILD_HOST_DEVICE constexpr bool opera
 template <differentiated S> GUILD_HOST_DEVICE constexpr S operator+(S a) { return a; }
 
 /// f(a) = v or f(a, b) = v, with the slopes of f: all that a function says of itself. For a variable: variable.hpp.
-template <class R> GUILD_HOST_DEVICE constexpr dual<R> with_slope(R v, dual<R> a, R by_a) { return {v, slope::detail::along(a.d, by_a)}; }
+/// What does not move has no part in it, whatever the slope.
+template <class R> GUILD_HOST_DEVICE constexpr dual<R> with_slope(R v, dual<R> a, R by_a) { return {v, detail::moved(a.d, by_a)}; }
 template <class R> GUILD_HOST_DEVICE constexpr dual<R> with_slope(R v, dual<R> a, R by_a, dual<R> b, R by_b) {
-    return {v, slope::detail::along(a.d, by_a) + slope::detail::along(b.d, by_b)};
+    return {v, detail::moved(a.d, by_a) + detail::moved(b.d, by_b)};
 }
 
-using std::abs, std::acos, std::asin, std::atan, std::atan2, std::cbrt, std::ceil, std::cos, std::cosh, std::erfc, std::exp2, std::expm1, std::fabs,
-    std::floor, std::fmax, std::fmin, std::hypot, std::isfinite, std::isinf, std::isnan, std::log10, std::log2, std::pow, std::round, std::sin,
-    std::sinh, std::tan, std::trunc;
+using std::abs, std::acos, std::acosh, std::asin, std::asinh, std::atan, std::atan2, std::atanh, std::copysign, std::fdim, std::fmod, std::rint,
+    std::signbit, std::cbrt, std::ceil, std::cos, std::cosh, std::erfc, std::exp2, std::expm1, std::fabs, std::floor, std::fmax, std::fmin,
+    std::hypot, std::isfinite, std::isinf, std::isnan, std::log10, std::log2, std::pow, std::round, std::sin, std::sinh, std::tan, std::trunc;
 
 // Their names in parentheses where headers are known to define them as macros.
 //@{
@@ -116,6 +123,8 @@ template <differentiated S> GUILD_HOST_DEVICE S floor(S a) { return S(floor(a.v)
 template <differentiated S> GUILD_HOST_DEVICE S ceil(S a) { return S(ceil(a.v)); }
 template <differentiated S> GUILD_HOST_DEVICE S trunc(S a) { return S(trunc(a.v)); }
 template <differentiated S> GUILD_HOST_DEVICE S round(S a) { return S(round(a.v)); }
+template <differentiated S> GUILD_HOST_DEVICE S rint(S a) { return S(rint(a.v)); }
+template <differentiated S> GUILD_HOST_DEVICE bool signbit(S a) { return signbit(value(a)); }
 template <differentiated S> GUILD_HOST_DEVICE constexpr bool isnan(S a) { return is_nan(value(a)); }
 template <differentiated S> GUILD_HOST_DEVICE constexpr bool isinf(S a) { return !is_finite(value(a)) && !is_nan(value(a)); }
 template <differentiated S> GUILD_HOST_DEVICE constexpr bool isfinite(S a) { return is_finite(value(a)); }
@@ -142,7 +151,7 @@ template <differentiated S> GUILD_HOST_DEVICE S log10(S a) {
 template <differentiated S> GUILD_HOST_DEVICE S cbrt(S a) {
     const auto y = cbrt(a.v);
     const auto w = detail::wide(a, y);
-    return with_slope(y, a, detail::wide(a, 1) / (detail::wide(a, 3) * w * w));
+    return with_slope(y, a, slope::over(detail::wide(a, 1), detail::wide(a, 3) * w * w));
 }
 template <differentiated S> GUILD_HOST_DEVICE S erfc(S a) { return with_slope(erfc(a.v), a, slope::erf(a.v, a.v, detail::like(a.v, -1))); }
 template <differentiated S> GUILD_HOST_DEVICE S sin(S a) { return with_slope(sin(a.v), a, cos(a.v)); }
@@ -153,13 +162,43 @@ template <differentiated S> GUILD_HOST_DEVICE S tan(S a) {
 }
 template <differentiated S> GUILD_HOST_DEVICE S sinh(S a) { return with_slope(sinh(a.v), a, slope::detail::held(cosh(a.v))); }
 template <differentiated S> GUILD_HOST_DEVICE S cosh(S a) { return with_slope(cosh(a.v), a, slope::detail::held(sinh(a.v))); }
-template <differentiated S> GUILD_HOST_DEVICE S asin(S a) { return with_slope(asin(a.v), a, detail::like(a.v, 1) / detail::leg(a.v)); }
-template <differentiated S> GUILD_HOST_DEVICE S acos(S a) { return with_slope(acos(a.v), a, detail::like(a.v, -1) / detail::leg(a.v)); }
+template <differentiated S> GUILD_HOST_DEVICE S asin(S a) { return with_slope(asin(a.v), a, slope::over(detail::like(a.v, 1), detail::leg(a.v))); }
+template <differentiated S> GUILD_HOST_DEVICE S acos(S a) { return with_slope(acos(a.v), a, slope::over(detail::like(a.v, -1), detail::leg(a.v))); }
+template <differentiated S> GUILD_HOST_DEVICE S asinh(S a) {
+    return with_slope(asinh(a.v), a, slope::over(detail::like(a.v, 1), hypot(detail::like(a.v, 1), a.v)));
+}
+template <differentiated S> GUILD_HOST_DEVICE S acosh(S a) {
+    const auto one = detail::like(a.v, 1);
+    return with_slope(acosh(a.v), a, slope::over(one, sqrt(a.v - one) * sqrt(a.v + one)));
+}
+template <differentiated S> GUILD_HOST_DEVICE S atanh(S a) {
+    const auto one = detail::like(a.v, 1);
+    return with_slope(atanh(a.v), a, slope::over(one, (one - a.v) * (one + a.v)));
+}
 template <differentiated S> GUILD_HOST_DEVICE S atan(S a) {
     const auto h = hypot(detail::like(a.v, 1), a.v);
     return with_slope(atan(a.v), a, detail::like(a.v, 1) / h / h);
 }
 //@}
+/// a with the sign of b.
+template <class A, class B>
+requires detail::one_differentiated<A, B> GUILD_HOST_DEVICE auto copysign(A a, B b) {
+    const detail::either_t<A, B> x(a);
+    return signbit(x) == signbit(detail::number(b)) ? x : -x;
+}
+/// max(a - b, 0)
+template <class A, class B>
+requires detail::one_differentiated<A, B> GUILD_HOST_DEVICE auto fdim(A a, B b) {
+    using S = detail::either_t<A, B>;
+    return detail::less(b, a) ? S(a) - S(b) : S(0);
+}
+/// a - b trunc(a / b)
+template <class A, class B>
+requires detail::one_differentiated<A, B> GUILD_HOST_DEVICE auto fmod(A a, B b) {
+    const detail::either_t<A, B> x(a), y(b);
+    const auto rest = fmod(x.v, y.v);
+    return with_slope(rest, x, detail::like(x.v, 1), y, -trunc(x.v / y.v));
+}
 /// Slope 0 at (0, 0).
 template <class A, class B>
 requires detail::one_differentiated<A, B> GUILD_HOST_DEVICE auto hypot(A a, B b) {
@@ -174,15 +213,19 @@ requires detail::one_differentiated<A, B> GUILD_HOST_DEVICE auto atan2(A a, B b)
     const auto h = hypot(x.v, y.v);
     return with_slope(atan2(y.v, x.v), y, detail::share(detail::share(x.v, h), h), x, -detail::share(detail::share(y.v, h), h));
 }
-/// a^b; by b, a^b log a, 0 where a^b is.
+/// a^b. By a, 0 at a pole, which is at a = 0; by b, a^b log a, 0 where a^b or a is.
 template <class A, class B>
 requires detail::one_differentiated<A, B> GUILD_HOST_DEVICE auto pow(A a, B b) {
     const detail::either_t<A, B> x(a), p(b);
     const auto y = pow(x.v, p.v);
     const auto wx = detail::wide(x, x.v), wp = detail::wide(p, p.v), wy = detail::wide(x, y), zero = detail::wide(x, 0);
-    const auto by_x = value(p) == 0 ? zero : wp * pow(wx, wp - detail::wide(x, 1));
-    if constexpr (detail::plain<B>) return with_slope(y, x, by_x);
-    else return with_slope(y, x, by_x, p, value(y) == 0 ? zero : wy * log(wx));
+    const auto by_p = [&] { return value(y) == 0 || value(x) == 0 ? zero : slope::held(wy * log(wx)); };
+    if constexpr (detail::plain<A>) return with_slope(y, p, by_p());
+    else {
+        const auto by_x = value(p) == 0 || (value(x) == 0 && value(p) < 1) ? zero : slope::held(wp * pow(wx, wp - detail::wide(x, 1)));
+        if constexpr (detail::plain<B>) return with_slope(y, x, by_x);
+        else return with_slope(y, x, by_x, p, by_p());
+    }
 }
 
 }  // namespace guild::inline v0

@@ -84,6 +84,9 @@ template <class R> GUILD_HOST_DEVICE constexpr R held(R d) {
 }  // namespace detail
 using detail::along, detail::held;
 
+/// d / b, 0 at a pole.
+template <class R> GUILD_HOST_DEVICE constexpr R over(R d, R b) { return value(b) == 0 ? R(0) : detail::held(d / b); }
+
 template <class R> GUILD_HOST_DEVICE R exp(R, R y, R d) { return detail::held(detail::along(d, y)); }
 template <class R> GUILD_HOST_DEVICE R log(R x, R, R d) { return detail::held(d / x); }
 template <class R> GUILD_HOST_DEVICE R log1p(R x, R, R d) { return detail::held(d / (R(1) + x)); }
@@ -113,6 +116,16 @@ template <class R> GUILD_HOST_DEVICE constexpr R numerator(R b, R d) {
 }
 template <class R> GUILD_HOST_DEVICE constexpr R denominator(R y, R b, R d) { return -detail::held(detail::along(numerator(b, d), y)); }
 }  // namespace slope
+
+/// Whether a number of a policy is larger than R goes.
+template <class R> GUILD_HOST_DEVICE constexpr bool beyond(double x) {
+    if constexpr (std::numeric_limits<R>::is_specialized) return x > static_cast<double>(slope::detail::largest<R>);
+    else return false;
+}
+/// It in R: the largest, where it is beyond.
+template <class R> GUILD_HOST_DEVICE constexpr R nearest(double x) {
+    return beyond<R>(x) ? slope::detail::largest<R> : beyond<R>(-x) ? -slope::detail::largest<R> : static_cast<R>(x);
+}
 
 /// v + d epsilon, epsilon^2 = 0: one exact directional derivative. The referee of every hand-written adjoint, and the adjoint
 /// of a stage, activation or loss that brings none of its own.

@@ -16,7 +16,7 @@ struct clamped_swiglu {
         if (value(g) > static_cast<R>(limit)) g = bound;
         if (value(u) > static_cast<R>(limit)) u = bound;
         if (value(u) < -static_cast<R>(limit)) u = -bound;
-        return (u + S(static_cast<R>(offset))) * (g * logistic(S(static_cast<R>(alpha)) * g));
+        return (u + S(nearest<R>(offset))) * (g * logistic(S(nearest<R>(alpha)) * g));
     }
 };
 

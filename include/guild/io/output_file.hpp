@@ -107,7 +107,11 @@ private:
     void set_mode() {
         const struct ::stat now = status_of(fd_);
         const bool moves = replaces_ && (now.st_uid != old_.st_uid || now.st_gid != old_.st_gid);
-        if (moves && ::fchown(fd_.get(), old_.st_uid, old_.st_gid) != 0) mode_ &= ~static_cast<::mode_t>(S_ISUID | S_ISGID);
+        if (moves && ::fchown(fd_.get(), old_.st_uid, old_.st_gid) != 0) {
+            mode_ &= ~static_cast<::mode_t>(S_ISUID | S_ISGID);
+            if (now.st_gid != old_.st_gid && ::fchown(fd_.get(), static_cast<::uid_t>(-1), old_.st_gid) != 0)
+                errno = 0;  // the group stays the writer's
+        }
         if ((now.st_mode & all_modes) != mode_ && ::fchmod(fd_.get(), mode_) != 0) fail_call(given_, "set its mode");
     }
 

@@ -2,6 +2,7 @@
 #include <guild/core/error.hpp>
 #include <guild/format/stack.hpp>
 
+#include <array>
 #include <type_traits>
 
 /// The one list of a mixture's tensors with the sizes that the model gives them, by which weights, gradients, packed weights and views are checked.
@@ -77,9 +78,14 @@ template <class Format, class Walk> void sizes(const char* what, bool same, cons
     if (!same) [[unlikely]]
         refuse_sizes<Format>(what, walk);
 }
+/// Two models of one type have the same numbers, as far as tensors have sizes by them and experts kinds.
+template <class Model> bool same_numbers(const Model& a, const Model& b) {
+    const auto kinds = [](const auto& p) { return std::array{p.zero, p.identity, p.constant, p.blend}; };
+    return a.config == b.config && kinds(a.passive) == kinds(b.passive) && a.residual == b.residual;
+}
 /// Weights or gradients w, which own their memory, have the sizes that m gives them. Throws shape_error.
 template <class Format, class Model> void owned(const char* what, const Model& m, const auto& w) {
-    sizes<Format>(what, w.model.config == m.config, [&](auto f) { detail::each_expected(m, w, f); });
+    sizes<Format>(what, same_numbers(w.model, m), [&](auto f) { detail::each_expected(m, w, f); });
 }
 
 }  // namespace check

@@ -13,32 +13,33 @@ struct joint_shared {
     constexpr bool fits(int, int) const { return shared >= 1 && is_finite(scale); }
     template <class Row> GUILD_HOST_DEVICE void forward(const auto&, Row& r) const {
         typename Row::scalar part[decltype(r.n)::max_extra];
-        const auto factor = typename Row::scalar(static_cast<typename Row::real>(scale)) * one_over_sum(r, part);
-        for (int k = 0; k < r.n.slots; ++k) r.weight[k] = factor * r.weight[k];
-        for (int i = 0; i < shared; ++i) r.set_extra(i, factor * part[i]);
+        const auto all = sum(r, part), factor = scaled(all);
+        for (int k = 0; k < r.n.slots; ++k) r.weight[k] = factor * (r.weight[k] / all);
+        for (int i = 0; i < shared; ++i) r.set_extra(i, factor * (part[i] / all));
     }
     /// w = scale s / sum: by s, scale / sum (g - sum of g s / sum).
     template <class Row> GUILD_HOST_DEVICE void backward(const auto&, const Row& in, const Row&, auto& g) const {
         using S = typename Row::scalar;
         S part[decltype(in.n)::max_extra], dot(0);
-        const S share = one_over_sum(in, part), factor = S(static_cast<typename Row::real>(scale)) * share;
-        for (int k = 0; k < in.n.slots; ++k) dot += g.weight[k] * (in.weight[k] * share);
-        for (int i = 0; i < shared; ++i) dot += g.extra_at(i) * (part[i] * share);
-        for (int k = 0; k < in.n.slots; ++k) g.weight[k] = slope::held(factor * (g.weight[k] - dot));
+        const S all = sum(in, part), factor = scaled(all);
+        for (int k = 0; k < in.n.slots; ++k) dot += g.weight[k] * (in.weight[k] / all);
+        for (int i = 0; i < shared; ++i) dot += g.extra_at(i) * (part[i] / all);
+        for (int k = 0; k < in.n.slots; ++k) g.weight[k] = slope::held(factor * (g.weight[k] - dot) / all);
         for (int i = 0; i < shared; ++i) {
             const S by = g.extra_at(i);
-            g.set_extra(i, factor * part[i] * (by - dot) * (S(1) - part[i]));
+            g.set_extra(i, factor * (part[i] / all) * (by - dot) * (S(1) - part[i]));
         }
     }
 
 private:
-    /// part = the sigmoids of the shared logits. 0 where everything has underflowed: then all weights are.
-    template <class Row, class S> GUILD_HOST_DEVICE S one_over_sum(const Row& r, S* part) const {
-        S sum(0);
-        for (int k = 0; k < r.n.slots; ++k) sum += r.weight[k];
-        for (int i = 0; i < shared; ++i) sum += part[i] = logistic(r.extra_at(i));
-        return value(sum) == 0 ? S(0) : S(1) / sum;
+    /// part = the sigmoids of the shared logits; 1 where everything has underflowed: then all weights are 0.
+    template <class Row, class S> GUILD_HOST_DEVICE S sum(const Row& r, S* part) const {
+        S all(0);
+        for (int k = 0; k < r.n.slots; ++k) all += r.weight[k];
+        for (int i = 0; i < shared; ++i) all += part[i] = logistic(r.extra_at(i));
+        return value(all) == 0 ? S(1) : all;
     }
+    template <class S> GUILD_HOST_DEVICE S scaled(const S&) const { return S(nearest<real_t<S>>(scale)); }
 };
 
 }  // namespace guild::inline v0

@@ -110,7 +110,7 @@ struct times {
 
 private:
     template <class V> GUILD_HOST_DEVICE void scale(auto range, V v) const {
-        range.each([&](int i) { v[i] = v[i] * typename V::scalar(static_cast<real_t<typename V::scalar>>(factor)); });
+        range.each([&](int i) { v[i] = v[i] * typename V::scalar(nearest<real_t<typename V::scalar>>(factor)); });
     }
 };
 

@@ -32,17 +32,17 @@ struct soft_cap {
     double cap = 1;  ///< the bound; > 0
     constexpr bool valid() const { return cap > 0 && is_finite(cap); }
     template <class V> GUILD_HOST_DEVICE void forward(V v) const {
-        const auto c = limit<V>();
+        using S = typename V::scalar;
+        if (beyond<real_t<S>>(cap)) return;  // no number is held
+        const S c = S(static_cast<real_t<S>>(cap));
         v.each([&](int i) { v[i] = c * tanh(v[i] / c); });
     }
     template <class V> GUILD_HOST_DEVICE void backward(auto, auto out, V g) const {
         using S = typename V::scalar;
-        const auto c = limit<V>();
+        if (beyond<real_t<S>>(cap)) return;
+        const S c = S(static_cast<real_t<S>>(cap));
         out.each([&](int i) { g[i] = g[i] * (S(1) - out[i] / c * (out[i] / c)); });
     }
-
-private:
-    template <class V> GUILD_HOST_DEVICE typename V::scalar limit() const { return typename V::scalar(static_cast<real_t<typename V::scalar>>(cap)); }
 };
 
 }  // namespace guild::inline v0

@@ -58,7 +58,7 @@ private:
         const real top = best.key;
         p.each([&](int e) {
             const real z = value(r.score[e]), size = z < 0 ? -z : z;
-            const bool kept = !gone(e) && (e == best.index || (top - z) <= real(2 * jitter) * (size > top ? size : top));
+            const bool kept = !gone(e) && (e == best.index || (top - z) <= nearest<real>(2 * jitter) * (size > top ? size : top));
             p.score[e] = kept ? exp(r.score[e] - S(top)) : S(0);
             p.bias[e] = !kept ? never : t.training ? -log(-log(t.uniform(stream, k * (r.n.experts + 1) + e) + real(1e-30))) : real(0);
         });
