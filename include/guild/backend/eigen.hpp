@@ -146,7 +146,7 @@ template <class Executor = serial> struct eigen : host {
                 if (!m.planned) return one_by_one(c, x, m, y);
             const groups<S> g = c.routed(m);
             const view<S> a = m.a.all();
-            up(c, g, x, c.w.experts, {}, a);
+            c.backend.up(c, g, x, c.w.experts, view<S>{}, a);
             step::passive(c, x, m, a.rows);
             c.backend.shared(c, x, nullptr, m, y);
             cpu::expert_down(*kernels_, *this, g, view<const S>(a), c.w.experts, m.plan, m.gate.choice.weight.data(), y);
