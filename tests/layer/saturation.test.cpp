@@ -36,12 +36,13 @@ struct own : model<sizes, own_gate{}, relu_squared{}, gated_shared{}> {};
 /// Activations of a user's own whose slopes have poles, and numbers of policies that float does not reach: no bound at all.
 struct root {
     static constexpr int inputs = 2;
-    template <class S> S operator()(S g, S u) const { return guild::pow((guild::max)(g, S(0)), 0.5) * u + guild::cbrt(g); }
+    template <class S> S operator()(S g, S u) const { return guild::pow((guild::max)(g, S(0)), S(0.5)) * u + guild::cbrt(g); }
 };
 struct own_root {
     static constexpr bool scores = true;
-    void forward(const auto&, auto& r) const {
-        r.each([&](int e) { r.score[e] = guild::pow(r.score[e], 0.5); });
+    template <class Row> void forward(const auto&, Row& r) const {
+        constexpr typename Row::real half(0.5);
+        r.each([&](int e) { r.score[e] = guild::pow(r.score[e], half); });
     }
 };
 struct rooted_gate {

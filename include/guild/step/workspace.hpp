@@ -54,8 +54,8 @@ template <class S> struct forward_memory {
 
 /// The memory of one inference, one per concurrent caller of a const layer: two calls at a time in one are an argument_error.
 template <class S> struct workspace : forward_memory<S> {
-    /// Room for `tokens` tokens and `most` routed rows; < 0: tokens W, as many as there can be.
-    template <class Layer> void reserve(const Layer& layer, long tokens, long most = -1) { layer.reserve(*this, tokens, most); }
+    /// Room for T tokens and R routed rows; < 0: T W, as many as there can be.
+    template <class Layer> void reserve(const Layer& layer, long T, long R = -1) { layer.reserve(*this, T, R); }
 };
 
 /// The memory of one training forward, whose contents backward reads: x (borrowed), logits, choice, plan, h, a, rows. Rows of shared networks are in
@@ -77,8 +77,8 @@ template <class S> struct tape : forward_memory<S> {
     guild::scratch scratch;                           ///< of the losses
     std::vector<guild::scratch> notes;                ///< of the adjoints of stages that are derived, one for 64 tokens
 
-    /// Room for `tokens` tokens and `most` routed rows, as workspace::reserve.
-    template <class Layer> void reserve(const Layer& layer, long tokens, long most = -1) { layer.reserve(*this, tokens, most); }
+    /// As workspace::reserve.
+    template <class Layer> void reserve(const Layer& layer, long T, long R = -1) { layer.reserve(*this, T, R); }
 };
 
 }  // namespace guild::inline v0
