@@ -5,8 +5,22 @@
 #include <doctest/doctest.h>
 
 #include <string>
+#include <vector>
 
 // A layer over weights in any format computes what a layer over the decoded weights does, forward and backward.
+
+/// A format of a user's own that serves views alone: experts wherever a table says.
+struct by_table {};
+struct table_of_matrices {
+    const guild::bf16* const* data = nullptr;
+    long row_stride = 0;
+    float operator()(long e, long r, long c) const { return decode(data[e][r * row_stride + c]); }
+};
+template <> struct guild::format<by_table> {
+    using scalar = float;
+    using stack = table_of_matrices;
+    using storage = std::vector<guild::bf16>;
+};
 
 namespace {
 using guild::bf16, guild::fp8, guild::half, guild::int4, guild::int8, guild::mxfp4;
@@ -107,4 +121,24 @@ TEST_CASE("scales that are missing are named, before a layer or its conversion r
     without("experts.up", &view::experts, &view::network::up);
     without("experts.down", &view::experts, &view::network::down);
     without("shared.down", &view::shared, &view::network::down);
+}
+
+TEST_CASE("a format that only views: experts in any order, by a table") {
+    struct small : guild::model<guild::config{.hidden = 12, .expert_hidden = 8, .routed_experts = 5, .top_k = 2}, guild::qwen3_gate{}> {};
+    const auto w = guild::random_weights<small, bf16>(1);
+    const bf16 *gate[5], *up[5], *down[5];
+    for (long e = 0; e < 5; ++e) {
+        gate[e] = w.experts.gate.data() + e * 8 * 12;
+        up[e] = w.experts.up.data() + e * 8 * 12;
+        down[e] = w.experts.down.data() + e * 8 * 12;
+    }
+    guild::weights_view<by_table> view{.router = {w.router.data(), 0, 12}};
+    view.experts.gate = {gate, 12}, view.experts.up = {up, 12}, view.experts.down = {down, 8};
+    const guild::layer<small, bf16> expected_layer{w};
+    const guild::layer<small, by_table> layer{view};
+    const test::outcome expected(expected_layer, test::first_tokens(9));
+    const test::outcome found(layer, test::first_tokens(9));
+    CHECK(test::same_bits(found.inferred, expected.inferred));
+    CHECK(test::same_bits(found.dx, expected.dx));
+    CHECK(test::same_gradients(found.gradient, expected.gradient));
 }

@@ -24,14 +24,21 @@ public:
     explicit lender(const view& w) : view_(w) {}
 
     /// The weights as they are; a view of those that own their memory is made `here`.
-    const view& lend(place& here) const { return owner_ ? here.emplace(owner_->lend()) : view_; }
-    void check(const Model& m, const Backend&) const {
-        if (owner_) guild::check::owned<Format>("weights", m, *owner_);
+    const view& lend([[maybe_unused]] place& here) const {
+        if constexpr (owns)
+            if (owner_) return here.emplace(owner_->lend());
+        return view_;
+    }
+    void check([[maybe_unused]] const Model& m, const Backend&) const {
+        if constexpr (owns)
+            if (owner_) guild::check::owned<Format>("weights", m, *owner_);
     }
     /// Of whom a tape is that a forward over these weights has filled.
     const void* identity() const { return owner_ ? static_cast<const void*>(owner_) : view_.router.data; }
 
 private:
+    /// A format of a user's own may serve views alone.
+    static constexpr bool owns = requires(const typename format<Format>::storage& s) { format<Format>::lend(s, 1L, 1L); };
     const weights<Model, Format>* owner_ = nullptr;
     view view_{};
 };
