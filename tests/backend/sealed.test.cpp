@@ -54,7 +54,7 @@ struct sealed {
         friend sealed;
         guild::tape<S> inside_;
     };
-    static constexpr bool keeps_rows = false;
+    [[maybe_unused]] static constexpr bool keeps_rows = false;
 
     auto enter(auto& m, const char* what) const { return by.enter(m.inside_, what); }
     void begin(auto& m) const { by.begin(m.inside_); }
