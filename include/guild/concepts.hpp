@@ -119,7 +119,7 @@ template <class X> concept executor = requires(const X& x) {
 ///                                          of a router
 ///     check_packed(packed network)         throws argument_error if it is packed for another backend
 ///     packer                               a type: the backend whose packed weights it takes, where that is not its own
-template <class B> concept compute_backend = requires(const B&) {
+template <class B> concept compute_backend = requires {
     typename B::template matrix<const double>;
     typename B::template workspace<double>;
     typename B::template tape<double>;
