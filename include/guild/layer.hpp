@@ -32,7 +32,7 @@ public:
     using tape = typename Backend::template tape<S>;                    ///< memory of a training forward: guild::tape<S> on the host
     using gradients = typename Backend::template gradients<Model, S>;   ///< what backward adds to: guild::weights<Model, S> on the host
     using weights = typename Backend::template weights<Model, Format>;  ///< that own their memory: guild::weights<Model, Format> on the host
-    static_assert(detail::fits<Backend, context, workspace, tape>());
+    static_assert(detail::fits<Backend, context, workspace, tape, gradients, false>());
 
     /// Borrows the weights, which must outlive the layer. Between calls they may change, be assigned to, swapped or moved into: every call
     /// looks at them anew and throws shape_error if a tensor has not the size that the model gives it. What is computed is what their model said when
@@ -87,7 +87,7 @@ public:
     /// dy [T, H] -> dx [T, H] =, grad +=; the gradients of the model's losses included. Once more on the same tape, with this dy or another,
     /// it gives what it would have given at first.
     void backward(in dy, out dx, gradients& grad, tape& tp) const {
-        static_assert(detail::fits_backward<Backend, context, tape, gradients>());
+        static_assert(detail::fits<Backend, context, workspace, tape, gradients, true>());
         const auto here = backend_.enter(tp, "tape");
         place w;
         const context c = checked(w);

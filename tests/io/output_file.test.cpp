@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <sys/mount.h>
+#include <grp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -104,6 +105,18 @@ TEST_CASE("safetensors_writer: owner and group are kept where the system allows 
     REQUIRE(::stat(path.c_str(), &status) == 0);
     CHECK(status.st_uid == 65534);
     CHECK(mode_of(path) == 0750);
+
+    REQUIRE(::chown(path.c_str(), 12345, 54321) == 0);  // somebody in the group, who is not the owner
+    REQUIRE(::chmod(path.c_str(), 0660) == 0);
+    CHECK(of_a_child([&](int) -> std::string {
+              const ::gid_t groups[] = {54321};
+              if (::setgroups(1, groups) != 0 || ::setgid(65534) != 0 || ::setuid(65534) != 0) return "still root";
+              return error(path);
+          }) == "no error");
+    REQUIRE(::stat(path.c_str(), &status) == 0);
+    CHECK(status.st_uid == 65534);
+    CHECK(status.st_gid == 54321);
+    CHECK(mode_of(path) == 0660);
 }
 
 TEST_CASE("safetensors_writer: a symbolic link stays, the file that it names is replaced or made") {

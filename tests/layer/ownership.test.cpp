@@ -161,6 +161,23 @@ TEST_CASE("weights that are assigned to, swapped or moved into are followed; mov
     followed<any_whole, float>();
 }
 
+TEST_CASE("weights of a model whose experts are of other kinds are refused, though their sizes are the same") {
+    using any = guild::dynamic_model<guild::switch_gate>;
+    const any zeros{.config = {.hidden = 4, .expert_hidden = 4, .routed_experts = 2, .top_k = 1}, .passive = {.zero = 2}};
+    any identities = zeros, rest = zeros;
+    identities.passive = {.identity = 2};
+    rest.residual = guild::residual::plain;
+    for (const any& other : {identities, rest}) {
+        auto w = guild::random_weights<any>(1, zeros);
+        const guild::layer layer(w);
+        w = guild::random_weights<any>(1, other);
+        test::matrix<float> x(3, 4), y(3, 4);
+        x.random(1);
+        guild::workspace<float> ws;
+        CHECK_THROWS_WITH_AS(layer.forward(x, y, ws), "guild::layer: the weights belong to a model of other numbers", shape_error);
+    }
+}
+
 TEST_CASE("packed weights that are swapped or moved into are followed; moved from they are a shape_error") {
     using packed = guild::packed_weights<whole, float, guild::backend::eigen<>>;
     const auto first = guild::random_weights<whole>(1), second = guild::random_weights<whole>(2);

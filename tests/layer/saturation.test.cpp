@@ -65,7 +65,7 @@ struct rooted : model<sizes, rooted_gate{}, root{}> {};
 struct boundless : model<sizes, boundless_gate{}, clamped_swiglu{.limit = 1e300, .alpha = 1e39, .offset = 0}> {};
 struct mixer : model<sizes, mixer_gate{}> {};
 struct silent : model<sizes, silent_gate{}, noisy_load_loss{.noise = {.floor = 0}}> {};
-struct divided : model<config{.hidden = 5, .expert_hidden = 4, .routed_experts = 4, .top_k = 2, .shared_experts = 1}, divided_gate{}> {};
+struct divided : model<config{.hidden = 5, .expert_hidden = 4, .routed_experts = 4, .top_k = 1, .shared_experts = 1}, divided_gate{}> {};
 
 /// Sizes of x, of the router, and of what stands before the activation.
 struct scale {
@@ -121,20 +121,39 @@ TEST_CASE_TEMPLATE("saturation: a layer whose y is finite has finite gradients",
     everywhere<Model, double>();
 }
 
-TEST_CASE("saturation: bounds that float does not reach are none, and quotients that are numbers are found") {
-    const auto finite = [](auto model, float router) {
-        auto w = random_weights<decltype(model)>(1);
-        for (float& v : w.router) v = router;
+namespace {
+/// What a layer gives for x = 0, 0, 1/5 .. and 1/5 .., whose logits are 0, 0, `router` and `router`; of rows of the router before `first`, 0.
+template <class Model> struct found {
+    std::vector<float> y = std::vector<float>(20), dx = y;
+    tape<float> tp;
+    weights<Model> gradient;
+
+    explicit found(float router, long first = 0) {
+        auto w = random_weights<Model>(1);
+        for (long i = 0; i < static_cast<long>(w.router.size()); ++i) w.router[static_cast<std::size_t>(i)] = i < first * 5 ? 0 : router;
         const layer l(w);
-        std::vector<float> x(20, 0.f), y(20);
-        for (std::size_t i = 10; i < 20; ++i) x[i] = 1.f / 5;
-        workspace<float> ws;
-        l.forward({x.data(), 4, 5}, {y.data(), 4, 5}, ws);
-        return std::all_of(y.begin(), y.end(), [](float v) { return is_finite(v); });
-    };
-    CHECK(finite(boundless{}, 0.f));
-    CHECK(finite(boundless{}, 1.f));
-    CHECK(finite(mixer{}, 0.f));
-    for (const float at : {-80.f, -87.f, -88.3f, -88.6f, -100.f, -103.f}) CHECK(finite(divided{}, at));
-    for (const float at : {-80.f, -95.f, -103.f}) CHECK(finite(silent{}, at));
+        std::vector<float> x(20, 0.F);
+        for (std::size_t i = 10; i < 20; ++i) x[i] = 1.F / 5;
+        l.forward({x.data(), 4, 5}, {y.data(), 4, 5}, tp, {.training = first > 0});
+        l.backward({y.data(), 4, 5}, {dx.data(), 4, 5}, gradient, tp);
+    }
+    bool finite() const {
+        const auto all = [](const auto& v) { return std::all_of(v.begin(), v.end(), [](float f) { return is_finite(f); }); };
+        return all(y) && all(dx) && all(gradient.router);
+    }
+};
+}  // namespace
+
+TEST_CASE("saturation: bounds that float does not reach are none, and quotients that are numbers are found") {
+    CHECK(found<boundless>(0).finite());
+    CHECK(found<boundless>(1).finite());
+    CHECK(found<mixer>(0).tp.gate.choice.weight[0] == 0.25F);  // of four equal logits none is out of reach
+    for (const float at : {-80.F, -87.F, -88.3F, -88.6F, -100.F, -103.F}) {
+        CAPTURE(at);
+        CHECK(found<divided>(at).finite());
+    }
+    for (const float at : {-80.F, -87.F, -90.F, -95.F, -100.F, -103.F}) {  // of the deviations alone, which vanish
+        CAPTURE(at);
+        CHECK(found<silent>(at, 4).finite());
+    }
 }

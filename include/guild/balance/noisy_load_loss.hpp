@@ -31,7 +31,7 @@ struct noisy_load_loss {
                 const S by_z = detail::constant<S>(weight * 0.3989422804014327) * exp(-p.z * p.z / S(2)) * by[detail::at(e)];
                 const S by_clean = slope::over(by_z, p.sigma);
                 g.raw(t, e) += by_clean;
-                g.raw(t, r.experts + e) -= by_z * p.z * widening(r.raw(t, r.experts + e), p.sigma);
+                g.raw(t, r.experts + e) -= by_z * p.z * (logistic(r.raw(t, r.experts + e)) / p.sigma);
                 g.logit(t, p.threshold) -= by_clean;
             }
         });
@@ -44,8 +44,6 @@ private:
         int threshold;
     };
     template <class S> static bool noisy(const routing<S>& r) { return r.side->training && r.top_k < r.experts && r.raw.cols >= 2 * r.experts; }
-    /// d log sigma by the noise logit; softplus tends to e^x, and so this to 1.
-    template <class S> S widening(S extra, S sigma) const { return noise.floor == 0 && guild::value(extra) < -80 ? S(1) : logistic(extra) / sigma; }
     /// The K + 1 best.
     template <class S> using order = std::span<rank<real_t<S>>>;
     template <class S> static void rank_best(const routing<S>& r, long t, order<S> best) {

@@ -109,8 +109,7 @@ private:
         const bool moves = replaces_ && (now.st_uid != old_.st_uid || now.st_gid != old_.st_gid);
         if (moves && ::fchown(fd_.get(), old_.st_uid, old_.st_gid) != 0) {
             mode_ &= ~static_cast<::mode_t>(S_ISUID | S_ISGID);
-            if (now.st_gid != old_.st_gid && ::fchown(fd_.get(), static_cast<::uid_t>(-1), old_.st_gid) != 0)
-                errno = 0;  // the group stays the writer's
+            [[maybe_unused]] const int group = ::fchown(fd_.get(), static_cast<::uid_t>(-1), old_.st_gid);  // of a member, if not the owner
         }
         if ((now.st_mode & all_modes) != mode_ && ::fchmod(fd_.get(), mode_) != 0) fail_call(given_, "set its mode");
     }

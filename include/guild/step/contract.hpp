@@ -21,39 +21,32 @@ template <class B, class R> constexpr bool named(unsigned step) {
     if constexpr (requires { backend->step arguments; })                                                                             \
         static_assert(named<Backend, decltype(backend->step arguments)>(overridden::step),                                           \
                       "guild::layer: the backend's `overrides` and its " #step given " do not agree: it names the steps that are not host's");
-/// The eight steps; a sentence for each that does not fit.
-template <class Backend, class C, class Workspace, class Tape> constexpr bool fits() {
+/// The steps forward, and if `Backward` those back: a layer over packed weights has none. A sentence for each that does not fit.
+template <class Backend, class C, class Workspace, class Tape, class Gradients, bool Backward> constexpr bool fits() {
     using S = typename C::S;
     constexpr const Backend* backend = nullptr;
     constexpr const C* c = nullptr;
-    constexpr typename Backend::template matrix<const S>* x = nullptr;
-    constexpr typename Backend::template matrix<S>* y = nullptr;
-    constexpr const typename Backend::batch* side = nullptr;
-    constexpr Workspace* ws = nullptr;
+    constexpr typename Backend::template matrix<const S>* in = nullptr;
+    constexpr typename Backend::template matrix<S>* out = nullptr;
+    [[maybe_unused]] constexpr const typename Backend::batch* side = nullptr;
+    [[maybe_unused]] constexpr Workspace* ws = nullptr;
     constexpr Tape* tp = nullptr;
-    GUILD_STEP(logits, "(c, x, side, workspace)", (*c, *x, *side, *ws))
-    GUILD_STEP(logits, "(c, x, side, tape)", (*c, *x, *side, *tp))
-    GUILD_STEP(choose, "(c, side, workspace)", (*c, *side, *ws))
-    GUILD_STEP(choose, "(c, side, tape)", (*c, *side, *tp))
-    GUILD_STEP(dispatch, "(c, workspace)", (*c, *ws))
-    GUILD_STEP(dispatch, "(c, tape)", (*c, *tp))
-    GUILD_STEP(experts, "(c, x, workspace, y)", (*c, *x, *ws, *y))
-    GUILD_STEP(experts, "(c, x, tape, y)", (*c, *x, *tp, *y))
-    return true;
-}
-/// Those of a backward, looked at where one is compiled: packed weights have none.
-template <class Backend, class C, class Tape, class Gradients> constexpr bool fits_backward() {
-    using S = typename C::S;
-    constexpr const Backend* backend = nullptr;
-    constexpr const C* c = nullptr;
-    constexpr typename Backend::template matrix<const S>* dy = nullptr;
-    constexpr typename Backend::template matrix<S>* dx = nullptr;
-    constexpr Tape* tp = nullptr;
-    constexpr Gradients* grad = nullptr;
-    GUILD_STEP(experts_backward, "(c, dy, dx, grad, tape)", (*c, *dy, *dx, *grad, *tp))
-    GUILD_STEP(losses_backward, "(c, grad, tape)", (*c, *grad, *tp))
-    GUILD_STEP(choose_backward, "(c, grad, tape)", (*c, *grad, *tp))
-    GUILD_STEP(logits_backward, "(c, dx, grad, tape)", (*c, *dx, *grad, *tp))
+    [[maybe_unused]] constexpr Gradients* grad = nullptr;
+    if constexpr (Backward) {
+        GUILD_STEP(experts_backward, "(c, dy, dx, grad, tape)", (*c, *in, *out, *grad, *tp))
+        GUILD_STEP(losses_backward, "(c, grad, tape)", (*c, *grad, *tp))
+        GUILD_STEP(choose_backward, "(c, grad, tape)", (*c, *grad, *tp))
+        GUILD_STEP(logits_backward, "(c, dx, grad, tape)", (*c, *out, *grad, *tp))
+    } else {
+        GUILD_STEP(logits, "(c, x, side, workspace)", (*c, *in, *side, *ws))
+        GUILD_STEP(logits, "(c, x, side, tape)", (*c, *in, *side, *tp))
+        GUILD_STEP(choose, "(c, side, workspace)", (*c, *side, *ws))
+        GUILD_STEP(choose, "(c, side, tape)", (*c, *side, *tp))
+        GUILD_STEP(dispatch, "(c, workspace)", (*c, *ws))
+        GUILD_STEP(dispatch, "(c, tape)", (*c, *tp))
+        GUILD_STEP(experts, "(c, x, workspace, y)", (*c, *in, *ws, *out))
+        GUILD_STEP(experts, "(c, x, tape, y)", (*c, *in, *tp, *out))
+    }
     return true;
 }
 #undef GUILD_STEP

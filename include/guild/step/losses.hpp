@@ -14,10 +14,6 @@ template <class C, class S> S loss(const C& c, tape<S>& tp) {
 
 /// -> d_logits [T, P] =, d_scored_logits, d_scores [T, E] =, d_weight +=, grad.router +=
 template <class C, class S> void losses_backward(const C& c, auto& grad, tape<S>& tp) {
-    const auto zero = [](view<S> v) {
-        for (long i = 0; i < v.rows * v.cols; ++i) v.data[i] = S(0);
-        return v;
-    };
     const view<S> d_logits = zero(tp.d_logits.all());
     if constexpr (C::model_has_losses) {
         const routing_gradient<S> g{

@@ -6,6 +6,13 @@
 /// both by `reserve`. No step makes a shape of its own.
 namespace guild::inline v0::step {
 
+/// v = 0
+template <class S> view<S> zero(view<S> v) {
+    for (long r = 0; r < v.rows; ++r)
+        for (long i = 0; i < v.cols; ++i) v(r, i) = S(0);
+    return v;
+}
+
 namespace detail {
 /// Bytes for a recording of so many leaves and operations.
 template <class S> constexpr long room_of_notes(long leaves, long operations) {

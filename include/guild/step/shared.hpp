@@ -48,16 +48,13 @@ template <class S> void spread(const present_tokens& present, view<S> v) {
 template <class S> view<S> first(buffer<S>& b, long rows) { return {b.data(), rows, b.all().cols}; }
 }  // namespace detail
 
-/// v = 0
-template <class S> void zero(view<S> v) {
-    for (long r = 0; r < v.rows; ++r)
-        for (long i = 0; i < v.cols; ++i) v(r, i) = S(0);
-}
-
 /// y = shared(x), or 0. Rows are those of the tokens in `source`, if there is one.
 template <class C, class S> void shared(const C& c, view<const S> x, const int* source, auto& m, view<S> y) {
     const long T = x.rows;
-    if (c.G() == 0) return zero(y);
+    if (c.G() == 0) {
+        zero(y);
+        return;
+    }
     const one_group<S> all(T, source);
     const groups<S> g = all;
     view<S> a = m.shared_a.all();

@@ -13,7 +13,7 @@ struct joint_shared {
     constexpr bool fits(int, int) const { return shared >= 1 && is_finite(scale); }
     template <class Row> GUILD_HOST_DEVICE void forward(const auto&, Row& r) const {
         typename Row::scalar part[decltype(r.n)::max_extra];
-        const auto all = sum(r, part), factor = scaled(all);
+        const auto all = sum(r, part), factor = typename Row::scalar(nearest<typename Row::real>(scale));
         for (int k = 0; k < r.n.slots; ++k) r.weight[k] = factor * (r.weight[k] / all);
         for (int i = 0; i < shared; ++i) r.set_extra(i, factor * (part[i] / all));
     }
@@ -21,7 +21,7 @@ struct joint_shared {
     template <class Row> GUILD_HOST_DEVICE void backward(const auto&, const Row& in, const Row&, auto& g) const {
         using S = typename Row::scalar;
         S part[decltype(in.n)::max_extra], dot(0);
-        const S all = sum(in, part), factor = scaled(all);
+        const S all = sum(in, part), factor = S(nearest<typename Row::real>(scale));
         for (int k = 0; k < in.n.slots; ++k) dot += g.weight[k] * (in.weight[k] / all);
         for (int i = 0; i < shared; ++i) dot += g.extra_at(i) * (part[i] / all);
         for (int k = 0; k < in.n.slots; ++k) g.weight[k] = slope::held(factor * (g.weight[k] - dot) / all);
@@ -39,7 +39,6 @@ private:
         for (int i = 0; i < shared; ++i) all += part[i] = logistic(r.extra_at(i));
         return value(all) == 0 ? S(1) : all;
     }
-    template <class S> GUILD_HOST_DEVICE S scaled(const S&) const { return S(nearest<real_t<S>>(scale)); }
 };
 
 }  // namespace guild::inline v0
